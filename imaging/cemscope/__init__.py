@@ -1,0 +1,1 @@
+"""Bone cement, metal and vertebrae on postoperative spine CT: the algorithms."""

@@ -1,0 +1,1 @@
+"""The DICOM edge: files to volumes, and results to DICOM objects."""

@@ -1,0 +1,203 @@
+"""What was found and measured: frozen values without arrays or DICOM.
+
+Volumes are mL, lengths mm, positions LPS mm. A thing that was not measured is a
+`NotAssessed` with its reason, never 0 or NaN.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PointLPS = tuple[float, float, float]
+"""(x, y, z) in DICOM LPS, mm."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAssessed:
+    """A measurement that was not made, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A 95 % interval in mL.
+
+    Raises
+    ------
+    ValueError
+        If the limits are negative or in the wrong order.
+    """
+
+    low_ml: float
+    high_ml: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.low_ml <= self.high_ml:
+            raise ValueError(
+                f"expected 0 <= low <= high, found {self.low_ml} and {self.high_ml} mL"
+            )
+
+
+class LeakType(StrEnum):
+    """Route of a leak.
+
+    B, S and C follow Yeom 2003 (J Bone Joint Surg Br 85:83-9); D (disc) and I
+    (along the screw or needle) are additions of later authors.
+    """
+
+    BASIVERTEBRAL = "B"
+    SEGMENTAL = "S"
+    CORTICAL = "C"
+    DISC = "D"
+    INSTRUMENT = "I"
+
+
+class Certainty(StrEnum):
+    """How sure the leak's type is."""
+
+    DEFINITE = "definite"
+    INDETERMINATE = "indeterminate"
+
+
+class Side(StrEnum):
+    """The patient's side."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+class MetalKind(StrEnum):
+    """Kind of a metal part."""
+
+    SCREW = "screw"
+    ROD = "rod"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Cement outside the surface of a vertebral body.
+
+    Attributes
+    ----------
+    leak_id : str
+        Unique in the report, e.g. "L3-1".
+    level : str
+        Vertebra it comes from.
+    types : tuple of LeakType
+        Several are allowed; empty where the type is not told.
+    certainty : Certainty
+        Whether the types are definite.
+    locations : tuple of str
+        "epidural", "foraminal_left", "disc_superior", "paravertebral_left",
+        "prevertebral", "needle_track", ...
+    volume_ml : float
+        Cement outside the body surface only.
+    max_distance_mm : float
+        Furthest distance from the body surface.
+    centroid_lps_mm : PointLPS
+        Centre of the leaked cement.
+    canal_encroachment_percent : float or NotAssessed
+        Worst slice, cement area / canal area.
+    """
+
+    leak_id: str
+    level: str
+    types: tuple[LeakType, ...]
+    certainty: Certainty
+    locations: tuple[str, ...]
+    volume_ml: float
+    max_distance_mm: float
+    centroid_lps_mm: PointLPS
+    canal_encroachment_percent: float | NotAssessed
+
+
+@dataclass(frozen=True, slots=True)
+class CementVolume:
+    """Cement of one vertebra.
+
+    Attributes
+    ----------
+    level : str
+        Level name.
+    volume_ml, interval : float, Interval
+        All cement of this level by partial-volume summation, with its 95 % interval.
+    threshold_volume_ml : float
+        The same cement by counting voxels over a plain threshold, for comparison.
+    intrabody_ml, leaked_ml : float
+        Inside and outside the surface of the body; their sum may be less than
+        ``volume_ml``, because cement in a pedicle or along a screw is neither.
+    fill_ratio : float
+        ``intrabody_ml`` / volume of the body.
+    """
+
+    level: str
+    volume_ml: float
+    interval: Interval
+    threshold_volume_ml: float
+    intrabody_ml: float
+    leaked_ml: float
+    fill_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class CementElsewhere:
+    """Cement that belongs to no vertebra in view."""
+
+    location: str
+    volume_ml: float
+    centroid_lps_mm: PointLPS
+
+
+@dataclass(frozen=True, slots=True)
+class Screw:
+    """A pedicle screw.
+
+    Attributes
+    ----------
+    screw_id : str
+        Unique in the report, e.g. "L4-left".
+    level : str
+        Vertebra that it holds in.
+    side : Side
+        The patient's side.
+    head_lps_mm : PointLPS
+        Centre of the screw head.
+    tip_lps_mm : PointLPS
+        Foremost point of the shaft on its axis.
+    diameter_mm, length_mm : float
+        Of the shaft (corrected for blooming) and from head centre to tip.
+    cemented : bool
+        Whether cement touches the shaft.
+    cement_volume_ml : float or NotAssessed
+        Cement nearer to this screw than to any other of the level.
+    """
+
+    screw_id: str
+    level: str
+    side: Side
+    head_lps_mm: PointLPS
+    tip_lps_mm: PointLPS
+    diameter_mm: float
+    length_mm: float
+    cemented: bool
+    cement_volume_ml: float | NotAssessed
+
+
+@dataclass(frozen=True, slots=True)
+class MetalVolume:
+    """Volume of all metal of one kind (one screw, one rod, other parts)."""
+
+    kind: MetalKind
+    volume_ml: float
+    centroid_lps_mm: PointLPS
+
+
+@dataclass(frozen=True, slots=True)
+class TotalCement:
+    """Cement of the whole scan."""
+
+    cement_ml: float
+    interval: Interval
+    leaked_ml: float
+    vertebrae_augmented: int

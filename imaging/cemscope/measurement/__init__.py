@@ -1,0 +1,1 @@
+"""Measurements on masks; pure functions that return frozen findings."""

@@ -1,0 +1,1 @@
+"""Bring an image onto another voxel grid; pure functions over the patient's mm."""

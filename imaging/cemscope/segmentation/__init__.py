@@ -1,0 +1,1 @@
+"""Vertebrae, metal and cement as masks; pure functions on frozen values."""

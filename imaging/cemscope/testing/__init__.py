@@ -1,0 +1,1 @@
+"""Phantoms, a scanner simulation and assertions for tests, docs and samples."""

@@ -1,0 +1,1 @@
+"""From a folder of DICOM files to a case folder: configuration, cases, command line."""

@@ -1,0 +1,195 @@
+"""The report of a case, field by field as other programs read it.
+
+Frame: LPS mm. Volumes mL, lengths mm, angles degrees, HU. What was not measured is
+``{"status": "not_assessed", "reason": "..."}``; no field is left out and none but
+``hu_clipped_at`` is ever null. `cemscope_pipelines.report_builder` fills the models,
+`cemscope_pipelines.report_schema` writes their JSON Schema.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+REPORT_SCHEMA_VERSION = "1.0"
+"""Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
+
+T = TypeVar("T")
+
+PointLPSmm = tuple[float, float, float]
+
+
+class ReportModel(BaseModel):
+    """Base of all parts: immutable, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NotAssessedEntry(ReportModel):
+    """A thing that was not measured."""
+
+    status: Literal["not_assessed"] = "not_assessed"
+    reason: str = Field(min_length=1, description="Why, in a sentence.")
+
+
+Assessed = Annotated[T | NotAssessedEntry, Field(union_mode="left_to_right")]
+
+Volume = Annotated[float, Field(ge=0.0, description="mL")]
+IntervalML = Annotated[
+    tuple[float, float], Field(description="95 % interval [low, high], mL")
+]
+
+
+class SoftwareEntry(ReportModel):
+    """What made the report."""
+
+    name: Literal["cemscope"] = "cemscope"
+    version: str
+    config_hash: str = Field(description="SHA-256 of the canonical configuration.")
+
+
+class WarningEntry(ReportModel):
+    """Something a reader should know before trusting a number."""
+
+    code: str = Field(description="Stable code for programs.")
+    message: str = Field(description="Sentence for people.")
+
+
+class SeriesEntry(ReportModel):
+    """The CT series that was measured."""
+
+    study_instance_uid: Assessed[str]
+    series_instance_uid: Assessed[str]
+    frame_of_reference_uid: Assessed[str]
+    acquisition_date: Assessed[str] = Field(description="DICOM date YYYYMMDD.")
+    kvp: Assessed[float] = Field(description="Peak tube voltage, kV.")
+    kernel: Assessed[str] = Field(description="Convolution kernel.")
+    rows: int
+    columns: int
+    slices: int
+    spacing_mm: tuple[float, float, float] = Field(description="[z, y, x]")
+    hu_min: int
+    hu_max: int
+    hu_clipped_at: int | None = Field(
+        description="Ceiling of the scale where values pile up at it, else null."
+    )
+    warnings: tuple[WarningEntry, ...]
+
+
+class CementEntry(ReportModel):
+    """Cement of one vertebra."""
+
+    volume_ml: Volume = Field(description="All cement of this level.")
+    interval_ml: IntervalML
+    threshold_volume_ml: Volume = Field(
+        description="Voxels over a plain threshold, for comparison."
+    )
+    intrabody_ml: Volume = Field(description="Inside the surface of the body.")
+    leaked_ml: Volume = Field(description="Leaked out of the vertebra.")
+    fill_ratio: float = Field(ge=0.0, description="intrabody_ml / body volume")
+
+
+class LeakEntry(ReportModel):
+    """One leak."""
+
+    id: str
+    scheme: Literal["yeom+"] = "yeom+"
+    types: tuple[Literal["B", "S", "C", "D", "I"], ...] = Field(
+        description="B basivertebral vein, S segmental vein, C cortical defect, "
+        "D disc, I along the instrument."
+    )
+    certainty: Literal["definite", "indeterminate"]
+    locations: tuple[str, ...]
+    volume_ml: Volume = Field(description="Cement outside the body surface only.")
+    max_distance_mm: float = Field(ge=0.0, description="From the body surface.")
+    centroid_lps_mm: PointLPSmm
+    canal_encroachment_percent: Assessed[float] = Field(
+        description="Worst slice, cement area / canal area."
+    )
+
+
+class VertebraEntry(ReportModel):
+    """One vertebra in the field of view."""
+
+    level: str = Field(description="C1 ... S1, or V1, V2, ... from the lowest up.")
+    level_confidence: float = Field(ge=0.0, le=1.0)
+    source: Literal["embedded", "totalsegmentator", "imported"]
+    complete: bool = Field(description="Whole body in the field of view.")
+    centroid_lps_mm: PointLPSmm
+    body_volume_ml: Volume
+    cement: Assessed[CementEntry]
+    leaks: tuple[LeakEntry, ...]
+
+
+class ScrewEntry(ReportModel):
+    """One pedicle screw."""
+
+    id: str
+    level: str
+    side: Literal["left", "right"]
+    head_lps_mm: PointLPSmm
+    tip_lps_mm: PointLPSmm
+    diameter_mm: float = Field(gt=0.0)
+    length_mm: float = Field(gt=0.0)
+    cemented: bool
+    cement_volume_ml: Assessed[float]
+    lucency: NotAssessedEntry
+
+
+class CementElsewhereEntry(ReportModel):
+    """Cement that belongs to no vertebra in view."""
+
+    location: str
+    volume_ml: Volume
+    centroid_lps_mm: PointLPSmm
+
+
+class MetalEntry(ReportModel):
+    """Metal parts of one kind, each screw and rod on its own."""
+
+    kind: Literal["screw", "rod", "other"]
+    volume_ml: Volume
+
+
+class TotalsEntry(ReportModel):
+    """Cement of the whole scan."""
+
+    cement_ml: Volume
+    interval_ml: IntervalML
+    leaked_ml: Volume
+    vertebrae_augmented: int = Field(ge=0)
+
+
+class Report(ReportModel):
+    """Content of ``report.json``."""
+
+    schema_version: Literal["1.0"] = REPORT_SCHEMA_VERSION
+    software: SoftwareEntry
+    series: SeriesEntry
+    vertebrae: tuple[VertebraEntry, ...] = Field(description="Lowest first.")
+    screws: tuple[ScrewEntry, ...]
+    cement_elsewhere: tuple[CementElsewhereEntry, ...]
+    metal: tuple[MetalEntry, ...]
+    totals: TotalsEntry
+
+    def to_json(self) -> str:
+        """Text of ``report.json``, ending in a line break."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @property
+    def augmented(self) -> tuple[VertebraEntry, ...]:
+        """Vertebrae that hold cement, from the highest to the lowest."""
+        return tuple(
+            v
+            for v in reversed(self.vertebrae)
+            if isinstance(v.cement, CementEntry) and v.cement.volume_ml > 0.0
+        )
+
+
+def report_json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of ``report.json`` as it is written."""
+    schema = Report.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "cemscope report.json",
+    }

@@ -1,0 +1,1 @@
+"""Review of a cemscope case in napari."""

@@ -1,0 +1,32 @@
+"""Fixtures and skips shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The machines that run the tests differ in speed: a deadline would only be noise.
+settings.register_profile("cemscope", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("cemscope")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def cemscope_data() -> Path:
+    """Folder with the real scans; the test is skipped where it is not at hand."""
+    folder = os.environ.get("CEMSCOPE_DATA")
+    if not folder:
+        pytest.skip("CEMSCOPE_DATA does not point at the real scans")
+    path = Path(folder)
+    if not path.is_absolute():
+        path = REPOSITORY / path
+    assert path.is_dir(), f"CEMSCOPE_DATA={folder} is no folder"
+    return path
+
+
+@pytest.fixture(scope="session")
+def sample_dicom() -> Path:
+    """Folder of the sample patient."""
+    return REPOSITORY / "sample_dicom"
