@@ -1,0 +1,1 @@
+"""Pictures of a case for a reader: slabs along the spine and axial views."""
