@@ -22,7 +22,7 @@ def test_the_array_is_taken_over_without_a_copy_and_locked() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint16])
 def test_only_int16_hounsfield_units(dtype: type) -> None:
-    with pytest.raises(ValueError, match="expected int16 Hounsfield units, found"):
+    with pytest.raises(ValueError, match="expected Hounsfield units as int16, found"):
         CTVolume(np.zeros(GEOMETRY.shape, dtype), GEOMETRY)
 
 

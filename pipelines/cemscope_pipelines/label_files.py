@@ -1,0 +1,164 @@
+"""Label maps in NIfTI and NRRD files.
+
+Both formats are read through ITK, which speaks LPS for either of them, so that one
+affine fits all. DICOM segmentations are not read here: ITK opens them without an
+error and with a wrong geometry (see `cemscope.dicom.seg`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from cemscope.errors import ExportError, LabelMapError
+from cemscope.geometry import VoxelGeometry
+from cemscope.volume import LabelMap
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
+"""File name endings of the label maps that can be read."""
+
+_WRITABLE = (".nii", ".nii.gz", ".nrrd")
+
+_GZIP_LEVEL = 1
+"""Label maps are mostly runs of equal bytes: a higher level costs time for nothing."""
+
+_SHEAR_LIMIT = 1e-4
+"""Largest cosine between two axes that a NIfTI or NRRD file written by ITK can hold."""
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a NIfTI or NRRD label map of any orientation and number type.
+
+    Parameters
+    ----------
+    path
+        File that ends in .nii, .nii.gz, .nrrd or .nhdr.
+
+    Returns
+    -------
+    LabelMap
+        Axes (slice, row, column) as stored in the file; the LPS affine says where
+        they point.
+
+    Raises
+    ------
+    LabelMapError
+        If the file is missing or unreadable, is not three-dimensional, holds
+        anything but whole numbers from 0 to 255, or its axes are sheared.
+    """
+    if not path.is_file():
+        raise LabelMapError(f"no label map at {path}: the file does not exist")
+    if not path.name.lower().endswith(SUFFIXES):
+        raise LabelMapError(
+            f"expected a label map that ends in {', '.join(SUFFIXES)}, found {path.name}"
+        )
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise LabelMapError(
+            f"the label map {path.name} cannot be read: {_last_line(error)}"
+        ) from error
+    image = _three_dimensional(image, path.name)
+    return LabelMap(
+        _checked_labels(sitk.GetArrayViewFromImage(image), path.name),
+        _geometry_of(image),
+    )
+
+
+def write_label_map(label_map: LabelMap, path: Path) -> None:
+    """Write a label map as compressed NIfTI or NRRD.
+
+    Parameters
+    ----------
+    label_map
+        The labels; their frame of reference is not stored, the formats have no place.
+    path
+        File that ends in .nii, .nii.gz or .nrrd; an existing one is replaced.
+
+    Raises
+    ------
+    ExportError
+        If the ending is unknown, the axes are sheared or the file cannot be written.
+    """
+    if not path.name.lower().endswith(_WRITABLE):
+        raise ExportError(
+            f"expected a file name that ends in {', '.join(_WRITABLE)}, "
+            f"found {path.name}"
+        )
+    geometry = label_map.geometry
+    directions = geometry.directions_lps
+    shear = float(np.abs(directions @ directions.T - np.eye(3)).max())
+    if shear > _SHEAR_LIMIT:
+        raise ExportError(
+            "a NIfTI or NRRD label map needs axes at right angles; these are off by "
+            f"{np.degrees(np.arcsin(min(shear, 1.0))):.2f} degrees"
+        )
+    image = sitk.GetImageFromArray(label_map.labels)
+    image.SetSpacing(tuple(reversed(geometry.spacing_mm)))
+    image.SetOrigin(tuple(geometry.origin_lps_mm.tolist()))
+    image.SetDirection(directions[::-1].T.ravel().tolist())
+    try:
+        sitk.WriteImage(
+            image, str(path), useCompression=True, compressionLevel=_GZIP_LEVEL
+        )
+    except RuntimeError as error:
+        raise ExportError(
+            f"the label map {path.name} cannot be written: {_last_line(error)}"
+        ) from error
+
+
+def _last_line(error: RuntimeError) -> str:
+    """The part of an ITK message that a user can read."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown reason"
+
+
+def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
+    """Drop a single fourth axis (some tools write one), refuse anything else."""
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise LabelMapError(
+            f"expected one number per voxel in {name}, found "
+            f"{image.GetNumberOfComponentsPerPixel()} (a colour image or a layered "
+            "segmentation): export it as one label map"
+        )
+    size = image.GetSize()
+    if len(size) == 4 and size[3] == 1:
+        return image[:, :, :, 0]
+    if len(size) != 3:
+        raise LabelMapError(
+            f"expected a three-dimensional label map in {name}, found size {size}"
+        )
+    return image
+
+
+def _checked_labels(stored: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    lowest, highest = float(stored.min()), float(stored.max())
+    if not np.isfinite([lowest, highest]).all():
+        raise LabelMapError(f"{name} holds values that are no numbers (NaN, infinity)")
+    if lowest < 0 or highest > 255:
+        raise LabelMapError(
+            f"expected labels from 0 to 255 in {name}, found {lowest:g} to "
+            f"{highest:g}: is this a label map and not the CT?"
+        )
+    labels = np.rint(stored).astype(np.uint8)
+    if stored.dtype.kind == "f":
+        deviation = float(np.abs(stored - labels).max())
+        if deviation > 1e-3:
+            raise LabelMapError(
+                f"expected whole numbers in {name}, found values up to {deviation:.3f} "
+                "away from one: a probability map, or labels that were interpolated. "
+                "Resample labels with nearest neighbour"
+            )
+    return labels
+
+
+def _geometry_of(image: sitk.Image) -> VoxelGeometry:
+    spacing = np.array(image.GetSpacing())
+    directions = np.array(image.GetDirection()).reshape(3, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = (directions * spacing)[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()
+    columns, rows, slices = image.GetSize()
+    return VoxelGeometry((slices, rows, columns), affine)

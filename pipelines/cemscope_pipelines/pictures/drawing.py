@@ -1,0 +1,170 @@
+"""Draw views with matplotlib, without its global state."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import patheffects
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy import ndimage
+
+from cemscope_pipelines.pictures.view import (
+    CEMENT,
+    LEAKED,
+    OTHER_METAL,
+    SCREW,
+    PictureView,
+)
+
+MATERIAL_COLOURS: dict[int, tuple[float, float, float]] = {
+    CEMENT: (1.00, 0.60, 0.05),
+    LEAKED: (1.00, 0.10, 0.50),
+    SCREW: (0.15, 0.75, 1.00),
+    OTHER_METAL: (0.45, 0.45, 1.00),
+}
+"""Orange, magenta and blues stay apart for readers with colour vision deficiency."""
+
+MATERIAL_NAMES: dict[int, str] = {
+    CEMENT: "cement in the vertebra",
+    LEAKED: "leaked cement",
+    SCREW: "screw",
+    OTHER_METAL: "other metal",
+}
+
+DRAWING_ORDER = (OTHER_METAL, SCREW, CEMENT, LEAKED)
+"""Later ones lie on top: a leak must never hide behind a screw."""
+
+OUTLINE_COLOUR = (0.55, 1.00, 0.60)
+BACKGROUND = "black"
+FILL_OPACITY = 0.42
+FULL_OPACITY_MM = 1.5
+"""Material thinner than this along the view is drawn fainter."""
+
+_STROKE = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+
+
+def new_figure(width_px: int, height_px: int, dpi: int = 100) -> Figure:
+    """Black figure of a given size, bound to the Agg canvas."""
+    figure = Figure(figsize=(width_px / dpi, height_px / dpi), dpi=dpi)
+    figure.patch.set_facecolor(BACKGROUND)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _overlay_rgba(view: PictureView) -> npt.NDArray[np.float32]:
+    rgba = np.zeros((*view.plane.shape, 4), np.float32)
+    for label in DRAWING_ORDER:
+        thickness = view.material_mm.get(label)
+        if thickness is None:
+            continue
+        strength = np.clip(thickness / FULL_OPACITY_MM, 0.0, 1.0)
+        shown = strength > 0.0
+        rgba[shown, :3] = MATERIAL_COLOURS[label]
+        rgba[shown, 3] = FILL_OPACITY * (0.4 + 0.6 * strength[shown])
+    return rgba
+
+
+def _contour(
+    axes: Any,  # noqa: ANN401 - matplotlib ships no annotations
+    mask: npt.NDArray[np.bool_],
+    colour: tuple[float, float, float],
+    width: float,
+    smoothing_px: float,
+) -> None:
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), smoothing_px)
+    if smooth.max() > 0.5:
+        axes.contour(smooth, levels=[0.5], colors=[colour], linewidths=width)
+
+
+def _scale_bar(axes: Any, view: PictureView, font_px: float) -> None:  # noqa: ANN401
+    length_mm = 50.0 if view.plane.width_mm > 140.0 else 20.0
+    rows, columns = view.plane.shape
+    length = length_mm / view.plane.pixel_mm
+    right, bottom = columns * 0.97, rows - columns * 0.035
+    axes.plot([right - length, right], [bottom, bottom], color="white", lw=2.5,
+              path_effects=_STROKE)  # fmt: skip
+    axes.text(right - length / 2, bottom - columns * 0.012, f"{length_mm:.0f} mm",
+              color="white", ha="center", va="bottom", fontsize=font_px,
+              path_effects=_STROKE)  # fmt: skip
+
+
+def _orientation_marks(axes: Any, view: PictureView, font_px: float) -> None:  # noqa: ANN401
+    plane = view.plane
+    for x, y, mark, across, up in (
+        (0.012, 0.5, plane.left_mark, "left", "center"),
+        (0.988, 0.5, plane.right_mark, "right", "center"),
+        (0.5, 0.988, plane.top_mark, "center", "top"),
+        (0.5, 0.012, plane.bottom_mark, "center", "bottom"),
+    ):
+        axes.text(x, y, mark, transform=axes.transAxes, color="#ffe066", ha=across,
+                  va=up, fontsize=font_px * 1.15, fontweight="bold",
+                  path_effects=_STROKE)  # fmt: skip
+
+
+def draw_view(
+    figure: Figure,
+    box: tuple[float, float, float, float],
+    view: PictureView,
+    window_hu: tuple[float, float],
+    font_px: float = 13.0,
+) -> None:
+    """Draw a view into a part of a figure.
+
+    Parameters
+    ----------
+    box
+        Left, bottom, width and height as fractions of the figure; its aspect should
+        be that of the view.
+    window_hu
+        Black and white end of the grey scale.
+    font_px
+        Font size in points.
+    """
+    axes = figure.add_axes(box)
+    axes.set_axis_off()
+    axes.imshow(view.grey_hu, cmap="gray", vmin=window_hu[0], vmax=window_hu[1],
+                interpolation="bilinear")  # fmt: skip
+    axes.imshow(_overlay_rgba(view), interpolation="nearest")
+    for mask in view.outlines.values():
+        _contour(axes, mask, OUTLINE_COLOUR, 0.9, 1.0 / view.plane.pixel_mm)
+    for label in DRAWING_ORDER:
+        thickness = view.material_mm.get(label)
+        if thickness is not None and thickness.any():
+            _contour(axes, thickness > 0, MATERIAL_COLOURS[label], 1.3, 0.7)
+    rows, columns = view.plane.shape
+    for text in view.texts:
+        row, column = view.plane.pixel_of(text.point_lps_mm)
+        axes.text(columns * 0.045 if text.at_margin else column, row, text.text,
+                  color="white", ha="left" if text.at_margin else "center",
+                  va="center", fontsize=font_px * 1.15, fontweight="bold",
+                  path_effects=_STROKE)  # fmt: skip
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.text(0.02, 0.985, view.title, transform=axes.transAxes, color="white",
+              ha="left", va="top", fontsize=font_px * 1.1, fontweight="bold",
+              path_effects=_STROKE)  # fmt: skip
+    axes.text(0.02, 0.02, view.caption, transform=axes.transAxes, color="#d8d8d8",
+              ha="left", va="bottom", fontsize=font_px * 0.85,
+              path_effects=_STROKE)  # fmt: skip
+    _orientation_marks(axes, view, font_px)
+    _scale_bar(axes, view, font_px * 0.9)
+
+
+def draw_legend(
+    figure: Figure,
+    corner: tuple[float, float],
+    shown: tuple[int, ...],
+    font_px: float = 13.0,
+) -> None:
+    """Write the colour key in a row, from its left lower corner."""
+    x, y = corner
+    entries = [(MATERIAL_COLOURS[m], MATERIAL_NAMES[m]) for m in shown]
+    entries.append((OUTLINE_COLOUR, "vertebral body"))
+    width_px = figure.get_figwidth() * figure.dpi
+    for colour, name in entries:
+        figure.text(x, y, "\N{BLACK SQUARE}", color=colour, fontsize=font_px * 1.4,
+                    va="center")  # fmt: skip
+        figure.text(x + 20.0 / width_px, y, name, color="white", fontsize=font_px,
+                    va="center")  # fmt: skip
+        x += (46.0 + 0.80 * font_px * len(name)) / width_px
