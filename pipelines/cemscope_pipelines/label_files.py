@@ -5,6 +5,8 @@ affine fits all. DICOM segmentations are not read here: ITK opens them without a
 error and with a wrong geometry (see `cemscope.dicom.seg`).
 """
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from cemscope.volume import LabelMap
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 """File name endings of the label maps that can be read."""
+
+_NIFTI_PARTS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 
 _WRITABLE = (".nii", ".nii.gz", ".nrrd")
 
@@ -49,20 +53,21 @@ def read_label_map(path: Path) -> LabelMap:
         anything but whole numbers from 0 to 255, or its axes are sheared.
     """
     if not path.is_file():
-        raise LabelMapError(f"no label map at {path}: the file does not exist")
+        raise LabelMapError("no label map at this path: the file does not exist")
     if not path.name.lower().endswith(SUFFIXES):
         raise LabelMapError(
-            f"expected a label map that ends in {', '.join(SUFFIXES)}, found {path.name}"
+            f"expected a label map that ends in {', '.join(SUFFIXES)}, found "
+            f"{path.suffix or 'no ending'}"
         )
     try:
-        image = sitk.ReadImage(str(path))
+        image = _read_alone(path)
     except RuntimeError as error:
         raise LabelMapError(
-            f"the label map {path.name} cannot be read: {_last_line(error)}"
+            "the label map cannot be read: it is damaged or no image of its ending"
         ) from error
-    image = _three_dimensional(image, path.name)
+    image = _three_dimensional(image)
     return LabelMap(
-        _checked_labels(sitk.GetArrayViewFromImage(image), path.name),
+        _checked_labels(sitk.GetArrayViewFromImage(image)),
         _geometry_of(image),
     )
 
@@ -84,8 +89,8 @@ def write_label_map(label_map: LabelMap, path: Path) -> None:
     """
     if not path.name.lower().endswith(_WRITABLE):
         raise ExportError(
-            f"expected a file name that ends in {', '.join(_WRITABLE)}, "
-            f"found {path.name}"
+            f"expected a file name that ends in {', '.join(_WRITABLE)}, found "
+            f"{path.suffix or 'no ending'}"
         )
     geometry = label_map.geometry
     directions = geometry.directions_lps
@@ -95,31 +100,44 @@ def write_label_map(label_map: LabelMap, path: Path) -> None:
             "a NIfTI or NRRD label map needs axes at right angles; these are off by "
             f"{np.degrees(np.arcsin(min(shear, 1.0))):.2f} degrees"
         )
-    image = sitk.GetImageFromArray(label_map.labels)
+    image: Any = sitk.GetImageFromArray(label_map.labels)
     image.SetSpacing(tuple(reversed(geometry.spacing_mm)))
     image.SetOrigin(tuple(geometry.origin_lps_mm.tolist()))
     image.SetDirection(directions[::-1].T.ravel().tolist())
     try:
-        sitk.WriteImage(
-            image, str(path), useCompression=True, compressionLevel=_GZIP_LEVEL
-        )
-    except RuntimeError as error:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            written = Path(folder) / path.name
+            sitk.WriteImage(
+                image, str(written), useCompression=True, compressionLevel=_GZIP_LEVEL
+            )
+            written.replace(path)
+    except (RuntimeError, OSError) as error:
         raise ExportError(
-            f"the label map {path.name} cannot be written: {_last_line(error)}"
+            "the label map cannot be written: is the folder there, and is there room?"
         ) from error
 
 
-def _last_line(error: RuntimeError) -> str:
-    """The part of an ITK message that a user can read."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown reason"
+def _read_alone(path: Path) -> Any:
+    """Read one image without its neighbours on the disk.
+
+    The NIfTI library takes the header from X.nii.gz but the voxels from X.nii, X.img
+    or the like where such a file lies beside it, and tells nothing.
+    """
+    stem = path.name.split(".nii")[0]
+    beside = [path.with_name(f"{stem}{end}") for end in _NIFTI_PARTS]
+    if not any(other != path and other.exists() for other in beside):
+        return sitk.ReadImage(str(path))
+    with tempfile.TemporaryDirectory(prefix="cemscope-") as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        return sitk.ReadImage(str(copy))
 
 
-def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
+def _three_dimensional(image: Any) -> Any:
     """Drop a single fourth axis (some tools write one), refuse anything else."""
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise LabelMapError(
-            f"expected one number per voxel in {name}, found "
+            f"expected one number per voxel in the label map, found "
             f"{image.GetNumberOfComponentsPerPixel()} (a colour image or a layered "
             "segmentation): export it as one label map"
         )
@@ -128,33 +146,36 @@ def _three_dimensional(image: sitk.Image, name: str) -> sitk.Image:
         return image[:, :, :, 0]
     if len(size) != 3:
         raise LabelMapError(
-            f"expected a three-dimensional label map in {name}, found size {size}"
+            f"expected a three-dimensional label map, found size {size}"
         )
     return image
 
 
-def _checked_labels(stored: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+def _checked_labels(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     lowest, highest = float(stored.min()), float(stored.max())
     if not np.isfinite([lowest, highest]).all():
-        raise LabelMapError(f"{name} holds values that are no numbers (NaN, infinity)")
+        raise LabelMapError(
+            "the label map holds values that are no numbers (NaN, infinity)"
+        )
     if lowest < 0 or highest > 255:
         raise LabelMapError(
-            f"expected labels from 0 to 255 in {name}, found {lowest:g} to "
+            f"expected labels from 0 to 255 in the label map, found {lowest:g} to "
             f"{highest:g}: is this a label map and not the CT?"
         )
-    labels = np.rint(stored).astype(np.uint8)
-    if stored.dtype.kind == "f":
-        deviation = float(np.abs(stored - labels).max())
-        if deviation > 1e-3:
-            raise LabelMapError(
-                f"expected whole numbers in {name}, found values up to {deviation:.3f} "
-                "away from one: a probability map, or labels that were interpolated. "
-                "Resample labels with nearest neighbour"
-            )
+    if stored.dtype.kind != "f":
+        return stored.astype(np.uint8)
+    labels: npt.NDArray[np.uint8] = np.rint(stored).astype(np.uint8)
+    deviation = float(np.abs(stored - labels).max())
+    if deviation > 1e-3:
+        raise LabelMapError(
+            "expected whole numbers in the label map, found values up to "
+            f"{deviation:.3f} away from one: a probability map, or labels that "
+            "were interpolated. Resample labels with nearest neighbour"
+        )
     return labels
 
 
-def _geometry_of(image: sitk.Image) -> VoxelGeometry:
+def _geometry_of(image: Any) -> VoxelGeometry:
     spacing = np.array(image.GetSpacing())
     directions = np.array(image.GetDirection()).reshape(3, 3)
     affine = np.eye(4)

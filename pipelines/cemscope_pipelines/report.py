@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REPORT_SCHEMA_VERSION = "1.0"
+REPORT_SCHEMA_VERSION: Literal["1.0"] = "1.0"
 """Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
 
 T = TypeVar("T")
@@ -174,15 +174,6 @@ class Report(ReportModel):
     def to_json(self) -> str:
         """Text of ``report.json``, ending in a line break."""
         return self.model_dump_json(indent=2) + "\n"
-
-    @property
-    def augmented(self) -> tuple[VertebraEntry, ...]:
-        """Vertebrae that hold cement, from the highest to the lowest."""
-        return tuple(
-            v
-            for v in reversed(self.vertebrae)
-            if isinstance(v.cement, CementEntry) and v.cement.volume_ml > 0.0
-        )
 
 
 def report_json_schema() -> dict[str, Any]:

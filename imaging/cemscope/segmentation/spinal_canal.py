@@ -18,6 +18,16 @@ from cemscope.segmentation.spine_working_volume import WorkingVolume
 ScoreArray = npt.NDArray[np.float32]
 
 
+SYMMETRY_HALF_WIDTH_MM = 30.0
+"""Half the width of the part of an axial slice that is compared with its mirror."""
+
+SYMMETRY_IN_FRONT_MM = 40.0
+"""How far that part reaches to the front: over the vertebral body."""
+
+SYMMETRY_BEHIND_MM = 30.0
+"""How far it reaches to the back: over the spinous process."""
+
+
 @dataclass(frozen=True, slots=True)
 class CanalSettings:
     """Tunables of the search for the canal.
@@ -38,6 +48,8 @@ class CanalSettings:
         Distance from the canal's centre to the middle of the vertebral body.
     body_contrast_hu : float
         A body this much denser than its soft surroundings gives full marks.
+    symmetry_from_score : float
+        Points below this score are not looked at closer.
     largest_step_mm : float
         How far the path may move sideways from one slice of 2 mm to the next.
     step_price : float
@@ -57,11 +69,12 @@ class CanalSettings:
     tube_mm: float = 5.0
     body_in_front_mm: float = 24.0
     body_contrast_hu: float = 100.0
+    symmetry_from_score: float = 0.2
     largest_step_mm: float = 4.0
     step_price: float = 0.03
     off_midline_price: float = 0.004
     shortest_mm: float = 24.0
-    good_score: float = 0.55
+    good_score: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,10 +155,40 @@ def canal_likeness(coarse: WorkingVolume, settings: CanalSettings) -> ScoreArray
     clear *= np.clip((coarse.hu + 50.0) / 40.0, 0.0, 1.0)
     score: ScoreArray = ((0.6 * met + 0.4 * front) * clear).astype(np.float32)
     score *= coarse.inside
+    likely = np.argwhere(score > settings.symmetry_from_score)
+    symmetry = _left_right_symmetry(coarse.hu, likely, spacing)
+    score[tuple(likely.T)] *= symmetry
     smooth: ScoreArray = ndimage.gaussian_filter1d(
         score, settings.tube_mm / spacing, axis=0, mode="nearest"
     )
     return smooth
+
+
+def _left_right_symmetry(
+    hu: ScoreArray, index: npt.NDArray[np.int64], spacing: float
+) -> ScoreArray:
+    """Correlation (0 ... 1) of the axial surroundings of voxels with their mirror."""
+    reach = round(SYMMETRY_HALF_WIDTH_MM / spacing)
+    rows = np.arange(
+        -round(SYMMETRY_IN_FRONT_MM / spacing),
+        round(SYMMETRY_BEHIND_MM / spacing) + 1,
+        2,
+    )
+    result = np.zeros(len(index), np.float32)
+    offsets = np.arange(1, reach + 1)
+    for part in np.array_split(np.arange(len(index)), len(index) // 20_000 + 1):
+        z, y, x = index[part].T
+        row = np.clip(y[:, None] + rows, 0, hu.shape[1] - 1)[:, :, None]
+        left = np.clip(x[:, None] + offsets, 0, hu.shape[2] - 1)[:, None, :]
+        right = np.clip(x[:, None] - offsets, 0, hu.shape[2] - 1)[:, None, :]
+        one = hu[z[:, None, None], row, left].reshape(len(part), -1)
+        other = hu[z[:, None, None], row, right].reshape(len(part), -1)
+        both = np.concatenate([one, other], axis=1)
+        middle = both.mean(axis=1, keepdims=True)
+        spread = ((both - middle) ** 2).mean(axis=1) + 1.0
+        shared = ((one - middle) * (other - middle)).mean(axis=1)
+        result[part] = np.clip(shared / spread, 0.0, 1.0)
+    return result
 
 
 def _or_shifted(

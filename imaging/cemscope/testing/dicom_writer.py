@@ -262,7 +262,7 @@ def _file_meta(dataset: Dataset, syntax: UID) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = syntax
-    meta.ImplementationClassUID = "2.25.190830162117347236011"
+    meta.ImplementationClassUID = UID("2.25.190830162117347236011")
     meta.ImplementationVersionName = "CEMSCOPE_TESTING"
     return meta
 

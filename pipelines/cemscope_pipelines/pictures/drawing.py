@@ -37,9 +37,12 @@ DRAWING_ORDER = (OTHER_METAL, SCREW, CEMENT, LEAKED)
 
 OUTLINE_COLOUR = (0.55, 1.00, 0.60)
 BACKGROUND = "black"
-FILL_OPACITY = 0.42
+FILL_OPACITY = 0.5
 FULL_OPACITY_MM = 1.5
 """Material thinner than this along the view is drawn fainter."""
+
+TITLE_PX = 30.0
+"""Height of the title above a view."""
 
 _STROKE = [patheffects.withStroke(linewidth=2.5, foreground="black")]
 
@@ -66,7 +69,7 @@ def _overlay_rgba(view: PictureView) -> npt.NDArray[np.float32]:
 
 
 def _contour(
-    axes: Any,  # noqa: ANN401 - matplotlib ships no annotations
+    axes: Any,
     mask: npt.NDArray[np.bool_],
     colour: tuple[float, float, float],
     width: float,
@@ -77,51 +80,61 @@ def _contour(
         axes.contour(smooth, levels=[0.5], colors=[colour], linewidths=width)
 
 
-def _scale_bar(axes: Any, view: PictureView, font_px: float) -> None:  # noqa: ANN401
-    length_mm = 50.0 if view.plane.width_mm > 140.0 else 20.0
+def _scale_bar(axes: Any, view: PictureView, font_pt: float) -> None:
+    length_mm = 50.0 if view.long else 20.0
     rows, columns = view.plane.shape
     length = length_mm / view.plane.pixel_mm
-    right, bottom = columns * 0.97, rows - columns * 0.035
+    right, bottom = columns * 0.97, rows - columns * 0.03
     axes.plot([right - length, right], [bottom, bottom], color="white", lw=2.5,
               path_effects=_STROKE)  # fmt: skip
     axes.text(right - length / 2, bottom - columns * 0.012, f"{length_mm:.0f} mm",
-              color="white", ha="center", va="bottom", fontsize=font_px,
+              color="white", ha="center", va="bottom", fontsize=font_pt,
               path_effects=_STROKE)  # fmt: skip
 
 
-def _orientation_marks(axes: Any, view: PictureView, font_px: float) -> None:  # noqa: ANN401
+def _orientation_marks(axes: Any, view: PictureView, font_pt: float) -> None:
     plane = view.plane
     for x, y, mark, across, up in (
         (0.012, 0.5, plane.left_mark, "left", "center"),
         (0.988, 0.5, plane.right_mark, "right", "center"),
-        (0.5, 0.988, plane.top_mark, "center", "top"),
-        (0.5, 0.012, plane.bottom_mark, "center", "bottom"),
+        (0.5, 0.99, plane.top_mark, "center", "top"),
+        (0.5, 0.008, plane.bottom_mark, "center", "bottom"),
     ):
         axes.text(x, y, mark, transform=axes.transAxes, color="#ffe066", ha=across,
-                  va=up, fontsize=font_px * 1.15, fontweight="bold",
+                  va=up, fontsize=font_pt * 1.15, fontweight="bold",
                   path_effects=_STROKE)  # fmt: skip
 
 
 def draw_view(
     figure: Figure,
-    box: tuple[float, float, float, float],
+    box_px: tuple[float, float, float, float],
     view: PictureView,
     window_hu: tuple[float, float],
-    font_px: float = 13.0,
+    font_pt: float = 13.0,
 ) -> None:
-    """Draw a view into a part of a figure.
+    """Draw a view into a part of a figure, its title above it.
 
     Parameters
     ----------
-    box
-        Left, bottom, width and height as fractions of the figure; its aspect should
-        be that of the view.
+    box_px
+        Left, top, width and height of the image in pixels, from the figure's left
+        upper corner; its aspect should be that of the view. The title stands in the
+        `TITLE_PX` pixels above.
     window_hu
         Black and white end of the grey scale.
-    font_px
+    font_pt
         Font size in points.
     """
-    axes = figure.add_axes(box)
+    width_px, height_px = figure.get_size_inches() * figure.dpi
+    left, top, wide, tall = box_px
+    axes = figure.add_axes(
+        (
+            left / width_px,
+            1.0 - (top + tall) / height_px,
+            wide / width_px,
+            tall / height_px,
+        )
+    )
     axes.set_axis_off()
     axes.imshow(view.grey_hu, cmap="gray", vmin=window_hu[0], vmax=window_hu[1],
                 interpolation="bilinear")  # fmt: skip
@@ -134,37 +147,51 @@ def draw_view(
             _contour(axes, thickness > 0, MATERIAL_COLOURS[label], 1.3, 0.7)
     rows, columns = view.plane.shape
     for text in view.texts:
-        row, column = view.plane.pixel_of(text.point_lps_mm)
-        axes.text(columns * 0.045 if text.at_margin else column, row, text.text,
-                  color="white", ha="left" if text.at_margin else "center",
-                  va="center", fontsize=font_px * 1.15, fontweight="bold",
+        row, _ = view.plane.pixel_of(text.point_lps_mm)
+        axes.text(columns * 0.055, row, text.text, color="white", ha="left",
+                  va="center", fontsize=font_pt * 1.15, fontweight="bold",
                   path_effects=_STROKE)  # fmt: skip
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.text(0.02, 0.985, view.title, transform=axes.transAxes, color="white",
-              ha="left", va="top", fontsize=font_px * 1.1, fontweight="bold",
-              path_effects=_STROKE)  # fmt: skip
-    axes.text(0.02, 0.02, view.caption, transform=axes.transAxes, color="#d8d8d8",
-              ha="left", va="bottom", fontsize=font_px * 0.85,
-              path_effects=_STROKE)  # fmt: skip
-    _orientation_marks(axes, view, font_px)
-    _scale_bar(axes, view, font_px * 0.9)
+    _orientation_marks(axes, view, font_pt)
+    _scale_bar(axes, view, font_pt * 0.9)
+    baseline = 1.0 - (top - TITLE_PX * 0.3) / height_px
+    title = figure.text(left / width_px, baseline, view.title, color="white",
+                        va="baseline", fontsize=font_pt * 1.1,
+                        fontweight="bold")  # fmt: skip
+    title_px = title.get_window_extent().width
+    figure.text((left + title_px + 12) / width_px, baseline, view.caption,
+                color="#d0d0d0", va="baseline", fontsize=font_pt * 0.85)  # fmt: skip
 
 
 def draw_legend(
     figure: Figure,
-    corner: tuple[float, float],
+    corner_px: tuple[float, float],
     shown: tuple[int, ...],
-    font_px: float = 13.0,
+    font_pt: float = 12.0,
 ) -> None:
-    """Write the colour key in a row, from its left lower corner."""
-    x, y = corner
+    """Write the colour key in a row from its left end and middle height."""
+    width_px, height_px = figure.get_size_inches() * figure.dpi
+    left, middle = corner_px
     entries = [(MATERIAL_COLOURS[m], MATERIAL_NAMES[m]) for m in shown]
     entries.append((OUTLINE_COLOUR, "vertebral body"))
-    width_px = figure.get_figwidth() * figure.dpi
+    y = 1.0 - middle / height_px
     for colour, name in entries:
-        figure.text(x, y, "\N{BLACK SQUARE}", color=colour, fontsize=font_px * 1.4,
-                    va="center")  # fmt: skip
-        figure.text(x + 20.0 / width_px, y, name, color="white", fontsize=font_px,
-                    va="center")  # fmt: skip
-        x += (46.0 + 0.80 * font_px * len(name)) / width_px
+        figure.text(left / width_px, y, "\N{BLACK SQUARE}", color=colour,
+                    fontsize=font_pt * 1.4, va="center")  # fmt: skip
+        word = figure.text((left + 24.0) / width_px, y, name, color="white",
+                           fontsize=font_pt, va="center")  # fmt: skip
+        left += 24.0 + word.get_window_extent().width + 26.0
+
+
+def draw_lines(
+    figure: Figure,
+    corner_px: tuple[float, float],
+    lines: tuple[str, ...],
+    font_pt: float = 12.0,
+) -> None:
+    """Write lines of fixed-width text from their left upper corner."""
+    width_px, height_px = figure.get_size_inches() * figure.dpi
+    figure.text(corner_px[0] / width_px, 1.0 - corner_px[1] / height_px,
+                "\n".join(lines), color="white", family="monospace", va="top",
+                fontsize=font_pt, linespacing=1.35)  # fmt: skip

@@ -116,7 +116,8 @@ class SpineCourse:
 
 def _steps(low_mm: float, high_mm: float, pixel_mm: float) -> FloatArray:
     count = max(2, round((high_mm - low_mm) / pixel_mm))
-    return low_mm + (np.arange(count) + 0.5) * pixel_mm
+    steps: FloatArray = low_mm + (np.arange(count, dtype=np.float64) + 0.5) * pixel_mm
+    return steps
 
 
 def coronal_plane(
@@ -132,9 +133,7 @@ def coronal_plane(
     points[..., 0] = x[None, :]
     points[..., 1] = course.y_at(z)[:, None]
     points[..., 2] = z[:, None]
-    return PicturePlane(
-        points, np.array([0.0, 1.0, 0.0]), pixel_mm, "R", "L", "H", "F"
-    )
+    return PicturePlane(points, np.array([0.0, 1.0, 0.0]), pixel_mm, "R", "L", "H", "F")
 
 
 def sagittal_plane(
@@ -150,9 +149,7 @@ def sagittal_plane(
     points[..., 0] = course.x_at(z)[:, None]
     points[..., 1] = y[None, :]
     points[..., 2] = z[:, None]
-    return PicturePlane(
-        points, np.array([1.0, 0.0, 0.0]), pixel_mm, "A", "P", "H", "F"
-    )
+    return PicturePlane(points, np.array([1.0, 0.0, 0.0]), pixel_mm, "A", "P", "H", "F")
 
 
 def axial_plane(

@@ -1,50 +1,130 @@
-"""Compose the pictures of a case: the preview and the axial views."""
+"""Draw the pictures of a case as PNG."""
 
 import io
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from matplotlib.figure import Figure
 
-from cemscope.findings import Leak
-from cemscope.measurement.augmentation import Augmentation
-from cemscope.spine import Spine, Vertebra
-from cemscope.volume import CTVolume
-from cemscope_pipelines.pictures.drawing import draw_legend, draw_view, new_figure
-from cemscope_pipelines.pictures.plane import (
-    SpineCourse,
-    axial_plane,
-    coronal_plane,
-    sagittal_plane,
+from cemscope_pipelines.pictures.composition import (
+    CaseImages,
+    axial_view,
+    leak_view,
+    long_views,
+    worst_axial_view,
 )
-from cemscope_pipelines.pictures.view import (
-    CEMENT,
-    LEAKED,
-    MATERIALS,
-    PictureSettings,
-    PictureView,
-    level_texts,
-    make_view,
+from cemscope_pipelines.pictures.drawing import (
+    TITLE_PX,
+    draw_legend,
+    draw_lines,
+    draw_view,
+    new_figure,
 )
+from cemscope_pipelines.pictures.view import MATERIALS, PictureView
 
-CORONAL_HALF_WIDTH_MM = 68.0
-SAGITTAL_RANGE_MM = (-52.0, 88.0)
-"""In front of and behind the centres of the bodies."""
+MAX_HEIGHT_PX = 1000
+MAX_WIDTH_PX = 1900
+AXIAL_SHARE = 0.74
+"""Side of the axial view against the height of the long ones; the table is below."""
 
-AXIAL_HALF_WIDTH_MM = 62.0
-AXIAL_BACK_SHIFT_MM = 18.0
-"""The view's centre lies behind the body's, so that screw heads are in it."""
-
-MIN_HEIGHT_MM = 130.0
-PREVIEW_HEIGHT_PX = 1060
-FOOTER_PX = 54
+AXIAL_PX = 560
+FOOTER_PX = 40
+GAP_PX = 10
+DPI = 100
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CaseImages:
-    """What the pictures are made from."""
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
+    return buffer.getvalue()
 
-    ct: CTVolume
-    spine: Spine
-    augmentation: Augmentation
-    settings: PictureSettings
+
+def table_lines(images: CaseImages) -> tuple[str, ...]:
+    """Cement per augmented level, as written below the axial view."""
+    by_level = {c.level: c for c in images.cement}
+    confidence = {v.level.name: v.level_confidence for v in images.spine.vertebrae}
+    lines = ["level  cement mL  95 % interval   leaked"]
+    for level in images.augmented_levels:
+        c = by_level[level]
+        unsure = "  level unsure" if confidence[level] < UNSURE_LEVEL else ""
+        lines.append(
+            f"{level:<5}  {c.volume_ml:9.2f}  "
+            f"{c.interval.low_ml:5.2f} - {c.interval.high_ml:5.2f}  "
+            f"{c.leaked_ml:7.2f}{unsure}"
+        )
+    if len(lines) == 1:
+        lines = ["no cement found"]
+    vertebrae = reversed(images.spine.vertebrae)
+    left_out = [v.level.name for v in vertebrae if v.level.name not in by_level]
+    if left_out:
+        lines.append(f"not assessed: {', '.join(left_out)}")
+    return tuple(lines)
+
+
+UNSURE_LEVEL = 0.5
+"""Below this confidence a level's name carries a remark."""
+
+
+def render_preview(images: CaseImages) -> bytes:
+    """Coronal and sagittal slabs and the worst axial view, side by side.
+
+    Returns
+    -------
+    bytes
+        A PNG of at most 1000 x 1900 pixels, the numbers written in.
+    """
+    views = (*long_views(images), worst_axial_view(images))
+    aspects = [v.plane.width_mm / v.plane.height_mm for v in views]
+    lines = table_lines(images)
+    per_height = aspects[0] + aspects[1] + aspects[2] * AXIAL_SHARE
+    height = min(MAX_HEIGHT_PX, round((MAX_WIDTH_PX - 4 * GAP_PX) / per_height))
+    tall = (height, height, round(height * AXIAL_SHARE))
+    wide = [round(h * a) for h, a in zip(tall, aspects, strict=True)]
+    figure = new_figure(
+        sum(wide) + 4 * GAP_PX, height + round(TITLE_PX) + FOOTER_PX, DPI
+    )
+    left = GAP_PX
+    for view, w, h in zip(views, wide, tall, strict=True):
+        draw_view(figure, (left, TITLE_PX, w, h), view, images.settings.window_hu)
+        left += w + GAP_PX
+    below = height - tall[2] - 26
+    font_pt = min(13.0, below / (len(lines) * 1.35) * 72 / DPI)
+    draw_lines(
+        figure, (left - wide[2] - GAP_PX + 6, TITLE_PX + tall[2] + 18), lines, font_pt
+    )
+    footer = TITLE_PX + height + FOOTER_PX / 2
+    draw_legend(figure, (GAP_PX, footer), MATERIALS)
+    width_px, height_px = figure.get_size_inches() * DPI
+    figure.text(1.0 - GAP_PX / width_px, 1.0 - footer / height_px,
+                "colours: projected through the whole depth (axial: slab only)  |  "
+                "research software, not a medical device",
+                color="#b0b0b0", ha="right", va="center", fontsize=10)  # fmt: skip
+    return _png(figure)
+
+
+def _render_square(view: PictureView, images: CaseImages) -> bytes:
+    figure = new_figure(AXIAL_PX, AXIAL_PX + round(TITLE_PX), DPI)
+    box = (0.0, TITLE_PX, AXIAL_PX, AXIAL_PX)
+    draw_view(figure, box, view, images.settings.window_hu, font_pt=11.0)
+    return _png(figure)
+
+
+def render_axial_views(images: CaseImages) -> tuple[tuple[str, bytes], ...]:
+    """Axial PNGs: each augmented vertebra at most cement, then each of its leaks.
+
+    Returns
+    -------
+    tuple of (str, bytes)
+        Title and PNG, from the highest vertebra to the lowest.
+    """
+    pictures: list[tuple[str, bytes]] = []
+    for level in images.augmented_levels:
+        view = axial_view(images, level)
+        pictures.append((view.title, _render_square(view, images)))
+        leaks = sorted(
+            (one for one in images.leaks if one.level == level),
+            key=lambda one: -one.volume_ml,
+        )
+        for leak in leaks:
+            through = leak_view(images, leak)
+            if through is not None:
+                pictures.append((through.title, _render_square(through, images)))
+    return tuple(pictures[: images.settings.max_axial_views])

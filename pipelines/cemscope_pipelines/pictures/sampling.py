@@ -4,6 +4,8 @@ Only the pixels of the picture are interpolated: the volume itself is neither co
 nor converted.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -17,6 +19,12 @@ FloatImage = npt.NDArray[np.float32]
 OUTSIDE_HU = -1024.0
 """Shown where a picture reaches beyond the scan: black, as air."""
 
+THICK_MM = 10.0
+"""Deeper projections look first where there is anything to project."""
+
+FINE_STEP_MM, COARSE_STEP_MM = 0.5, 1.0
+"""Distance between the layers of a thin and of a deep projection."""
+
 MEAN_SHARE = 0.6
 """Share of the mean in a slab; the rest is its maximum.
 
@@ -24,17 +32,40 @@ The mean alone blurs thin implants, the maximum alone hides the marrow.
 """
 
 
-def _indices(
-    geometry: VoxelGeometry, plane: PicturePlane, depth_mm: float
-) -> npt.NDArray[np.float64]:
-    points = plane.points_lps_mm + depth_mm * plane.depth_axis
-    return np.moveaxis(geometry.lps_to_index(points), -1, 0)
+@dataclass(frozen=True, slots=True, eq=False)
+class _PlaneIndices:
+    """Voxel indices of a plane's pixels, for any depth.
+
+    Attributes
+    ----------
+    on_plane : ndarray, shape (3, rows, columns)
+        Fractional indices at depth 0.
+    per_mm : ndarray, shape (3, 1, 1)
+        Step of the indices for a depth of 1 mm.
+    """
+
+    on_plane: npt.NDArray[np.float64]
+    per_mm: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, geometry: VoxelGeometry, plane: PicturePlane) -> "_PlaneIndices":
+        on_plane = np.ascontiguousarray(
+            np.moveaxis(geometry.lps_to_index(plane.points_lps_mm), -1, 0)
+        )
+        axis = np.array([np.zeros(3), plane.depth_axis])
+        zero, one = geometry.lps_to_index(axis)
+        return cls(on_plane, (one - zero)[:, None, None])
+
+    def at(self, depth_mm: float) -> npt.NDArray[np.float64]:
+        return self.on_plane + depth_mm * self.per_mm
 
 
 def depths_mm(thickness_mm: float, step_mm: float) -> npt.NDArray[np.float64]:
     """Offsets of a slab's layers from its middle, symmetric, at least one."""
     count = max(1, round(thickness_mm / step_mm))
-    return (np.arange(count) - (count - 1) / 2.0) * (thickness_mm / count)
+    layers = np.arange(count, dtype=np.float64) - (count - 1) / 2.0
+    centred: npt.NDArray[np.float64] = layers * (thickness_mm / count)
+    return centred
 
 
 def sample_hu(ct: CTVolume, plane: PicturePlane, thickness_mm: float) -> FloatImage:
@@ -47,12 +78,13 @@ def sample_hu(ct: CTVolume, plane: PicturePlane, thickness_mm: float) -> FloatIm
     """
     step_mm = min(ct.spacing_mm) if thickness_mm < 6.0 else 1.5
     depths = depths_mm(thickness_mm, step_mm)
+    indices = _PlaneIndices.of(ct.geometry, plane)
     total = np.zeros(plane.shape, np.float32)
     highest = np.full(plane.shape, OUTSIDE_HU, np.float32)
     for depth in depths:
         layer = ndimage.map_coordinates(
             ct.hu,
-            _indices(ct.geometry, plane, float(depth)),
+            indices.at(float(depth)),
             output=np.float32,
             order=1,
             mode="constant",
@@ -66,18 +98,40 @@ def sample_hu(ct: CTVolume, plane: PicturePlane, thickness_mm: float) -> FloatIm
     return slab
 
 
-def sample_labels(
-    labels: LabelMap, plane: PicturePlane, depth_mm: float = 0.0
+def _label_layer(
+    labels: LabelMap, indices: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.uint8]:
-    """Labels on the plane, moved by ``depth_mm`` along its depth axis."""
     sampled: npt.NDArray[np.uint8] = ndimage.map_coordinates(
-        labels.labels,
-        _indices(labels.geometry, plane, depth_mm),
-        order=0,
-        mode="constant",
-        cval=0,
+        labels.labels, indices, order=0, mode="constant", cval=0
     )
     return sampled
+
+
+def sample_labels(labels: LabelMap, plane: PicturePlane) -> npt.NDArray[np.uint8]:
+    """Labels on the plane; 0 beyond the scan."""
+    return _label_layer(labels, _PlaneIndices.of(labels.geometry, plane).on_plane)
+
+
+def _joined(boxes: list[tuple[slice, slice, slice]], labels: LabelMap) -> VoxelGeometry:
+    """Geometry of the smallest box around several boxes."""
+    z, y, x = (
+        slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes))
+        for i in range(3)
+    )
+    return labels.geometry.crop((z, y, x))
+
+
+def _clamped_depths(
+    filled: VoxelGeometry, plane: PicturePlane, depth_range_mm: tuple[float, float]
+) -> tuple[float, float]:
+    """Part of the depths in which the filled box can be met."""
+    at_corners = filled.corners_lps_mm() @ plane.depth_axis
+    at_plane = plane.points_lps_mm @ plane.depth_axis
+    rim_mm = max(filled.spacing_mm)
+    return (
+        max(depth_range_mm[0], float(at_corners.min() - at_plane.max()) - rim_mm),
+        min(depth_range_mm[1], float(at_corners.max() - at_plane.min()) + rim_mm),
+    )
 
 
 def project_labels(
@@ -93,13 +147,22 @@ def project_labels(
     dict of int to ndarray of float32, shape (rows, columns)
         Millimetres of the label that lie behind each pixel.
     """
-    step_mm = max(0.5, min(labels.geometry.spacing_mm))
-    low, high = depth_range_mm
     thickness = {label: np.zeros(plane.shape, np.float32) for label in wanted}
+    low, high = depth_range_mm
+    step_mm = FINE_STEP_MM
+    if high - low > THICK_MM:
+        step_mm = COARSE_STEP_MM
+        found = [box for box in ndimage.find_objects(labels.labels) if box is not None]
+        if not found:
+            return thickness
+        low, high = _clamped_depths(_joined(found, labels), plane, depth_range_mm)
+        if high <= low:
+            return thickness
     layers = depths_mm(high - low, step_mm) + (low + high) / 2.0
     layer_mm = (high - low) / len(layers)
+    indices = _PlaneIndices.of(labels.geometry, plane)
     for depth in layers:
-        layer = sample_labels(labels, plane, float(depth))
+        layer = _label_layer(labels, indices.at(float(depth)))
         if not layer.any():
             continue
         for label in wanted:

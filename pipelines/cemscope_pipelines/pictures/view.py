@@ -22,61 +22,19 @@ MATERIALS = (CEMENT, LEAKED, SCREW, OTHER_METAL)
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSettings:
-    """How pictures are made.
-
-    Attributes
-    ----------
-    window_centre_hu, window_width_hu : float
-        Grey scale; the default is a bone window that keeps cement below white.
-    slab_mm : float
-        Thickness of the coronal and sagittal slabs.
-    axial_slab_mm : float
-        Thickness of the axial views.
-    margin_mm : float
-        Shown above the highest and below the lowest vertebra of interest.
-    max_axial_views : int
-        At most so many axial views in the HTML report.
-    """
-
-    window_centre_hu: float = 600.0
-    window_width_hu: float = 2000.0
-    slab_mm: float = 12.0
-    axial_slab_mm: float = 3.0
-    margin_mm: float = 22.0
-    max_axial_views: int = 24
-
-    def __post_init__(self) -> None:
-        for name in ("window_width_hu", "slab_mm", "axial_slab_mm"):
-            if getattr(self, name) <= 0.0:
-                raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")
-        if self.margin_mm < 0.0 or self.max_axial_views < 0:
-            raise ValueError("expected margin_mm and max_axial_views of at least 0")
-
-    @property
-    def window_hu(self) -> tuple[float, float]:
-        """Black and white end of the grey scale."""
-        half = self.window_width_hu / 2.0
-        return self.window_centre_hu - half, self.window_centre_hu + half
-
-
-@dataclass(frozen=True, slots=True)
 class PictureText:
-    """A word written beside a patient point.
+    """A word at a picture's left edge, on the height of a patient point.
 
     Attributes
     ----------
     text : str
         What is written.
     point_lps_mm : tuple of float
-        Patient point whose height or place it names.
-    at_margin : bool
-        Written at the picture's left edge, on the height of the point.
+        Patient point that it names.
     """
 
     text: str
     point_lps_mm: tuple[float, float, float]
-    at_margin: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +56,9 @@ class PictureView:
     outlines : dict of str to ndarray of bool
         Section of each vertebral body, by level.
     texts : tuple of PictureText
-        Level names and other words.
+        Level names.
+    long : bool
+        Whether it runs along the spine (coronal, sagittal).
     """
 
     title: str
@@ -108,6 +68,7 @@ class PictureView:
     material_mm: dict[int, FloatImage]
     outlines: dict[str, npt.NDArray[np.bool_]]
     texts: tuple[PictureText, ...] = field(default=())
+    long: bool = False
 
 
 def make_view(
@@ -121,6 +82,7 @@ def make_view(
     slab_mm: float,
     overlay_range_mm: tuple[float, float],
     texts: tuple[PictureText, ...] = (),
+    long: bool = False,
 ) -> PictureView:
     """Sample everything that a picture shows.
 
@@ -143,6 +105,7 @@ def make_view(
         material_mm=project_labels(materials, plane, MATERIALS, overlay_range_mm),
         outlines=outlines,
         texts=texts,
+        long=long,
     )
 
 

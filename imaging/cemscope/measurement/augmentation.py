@@ -1,0 +1,382 @@
+"""Everything that was implanted: screws, other metal, cement and its leaks.
+
+The one entry that pipelines call: `measure_augmentation`.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cemscope.findings import (
+    CementElsewhere,
+    CementVolume,
+    Interval,
+    Leak,
+    MetalKind,
+    MetalVolume,
+    NotAssessed,
+    PointLPS,
+    Screw,
+    TotalCement,
+)
+from cemscope.measurement.cement_fraction import (
+    ImageQuality,
+    assign_owners,
+    map_fractions,
+)
+from cemscope.measurement.cement_volume import (
+    CementCluster,
+    ScanModel,
+    VolumeSettings,
+    detection_limit_ml,
+    measure_volumes,
+)
+from cemscope.measurement.leakage import LeakageSettings, find_leaks
+from cemscope.segmentation.cement import (
+    CementSettings,
+    find_cement,
+)
+from cemscope.segmentation.metal import (
+    MetalSettings,
+    SpinalMetal,
+    find_distant_metal,
+    map_spinal_metal,
+    metal_core_level_hu,
+)
+from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
+from cemscope.segmentation.screw_profile import TYPICAL_BLUR_SIGMA_MM
+from cemscope.segmentation.screws import ScrewModel, ScrewSettings, find_screws
+from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
+from cemscope.spine import Spine
+from cemscope.volume import CTVolume, LabelArray, LabelMap, Notice
+
+log = logging.getLogger(__name__)
+
+CEMENT, LEAK, SCREW, OTHER_METAL = 1, 2, 3, 4
+MATERIAL_NAMES = {
+    CEMENT: "cement",
+    LEAK: "leaked cement",
+    SCREW: "screw",
+    OTHER_METAL: "other metal",
+}
+
+SPINE_MARGIN_MM = 40.0
+"""Implants and leaks are searched this far around the vertebrae: heads and rods lie
+up to 30 mm behind the arches."""
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationSettings:
+    """Every tunable of the measurement, by structure."""
+
+    metal: MetalSettings = field(default_factory=MetalSettings)
+    screws: ScrewSettings = field(default_factory=ScrewSettings)
+    cement: CementSettings = field(default_factory=CementSettings)
+    volume: VolumeSettings = field(default_factory=VolumeSettings)
+    leakage: LeakageSettings = field(default_factory=LeakageSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class VertebraCement:
+    """Cement of one vertebra, or why it was not measured.
+
+    A vertebra without cement has a volume of 0 with the detection limit as upper bound.
+    """
+
+    level: str
+    cement: CementVolume | NotAssessed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Augmentation:
+    """What was implanted into one scan.
+
+    Attributes
+    ----------
+    materials : LabelMap
+        On the scan's grid: 1 cement within the vertebra, 2 leaked cement, 3 screw,
+        4 other metal.
+    cement : tuple of VertebraCement
+        One per vertebra of the spine, from the lowest upwards.
+    leaks, elsewhere, screws, metal
+        Findings; see `cemscope.findings`.
+    total : TotalCement
+        Sums over all assessed vertebrae.
+    notices : tuple of Notice
+        What a reader of the numbers should know.
+    """
+
+    materials: LabelMap
+    cement: tuple[VertebraCement, ...]
+    leaks: tuple[Leak, ...]
+    elsewhere: tuple[CementElsewhere, ...]
+    screws: tuple[Screw, ...]
+    metal: tuple[MetalVolume, ...]
+    total: TotalCement
+    notices: tuple[Notice, ...]
+
+
+def measure_augmentation(
+    ct: CTVolume, spine: Spine, settings: AugmentationSettings | None = None
+) -> Augmentation:
+    """Find and measure screws, metal, cement and leaks of a scan.
+
+    Parameters
+    ----------
+    ct
+        The scan.
+    spine
+        Its vertebrae on the same grid.
+    settings
+        Tunables; None for the defaults.
+
+    Returns
+    -------
+    Augmentation
+        Volumes with 95 % intervals; what cannot be assessed says so.
+    """
+    settings = settings or AugmentationSettings()
+    materials = np.zeros(ct.geometry.shape, np.uint8)
+    box = box_around(spine.labels.labels > 0, ct.geometry, SPINE_MARGIN_MM)
+    distant = find_distant_metal(ct, box, settings.metal)
+    for _, inside, part in distant:
+        materials[part][inside] = OTHER_METAL
+    metal_volumes = tuple(volume for volume, _, _ in distant)
+    if box is None or not spine.vertebrae:
+        return Augmentation(
+            LabelMap(materials, ct.geometry, MATERIAL_NAMES),
+            (), (), (), (), metal_volumes,
+            TotalCement(0.0, Interval(0.0, 0.0), 0.0, 0),
+            (Notice("no-vertebra", "No vertebra in view: cement was not assessed."),),
+        )  # fmt: skip
+    found = _measure_region(ct, spine, box, settings)
+    materials[box] = np.where(found.materials > 0, found.materials, materials[box])
+    return Augmentation(
+        LabelMap(materials, ct.geometry, MATERIAL_NAMES),
+        found.cement,
+        found.leaks,
+        (),
+        found.screws,
+        found.metal + metal_volumes,
+        _total(found.cement),
+        found.notices,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RegionResult:
+    materials: LabelArray
+    cement: tuple[VertebraCement, ...]
+    leaks: tuple[Leak, ...]
+    screws: tuple[Screw, ...]
+    metal: tuple[MetalVolume, ...]
+    notices: tuple[Notice, ...]
+
+
+def _measure_region(
+    ct: CTVolume, spine: Spine, box: Box, settings: AugmentationSettings
+) -> _RegionResult:
+    region = ScanRegion.of_box(ct, spine.labels, box)
+    levels = estimate_tissue_levels(ct, spine, settings.cement.levels)
+    core_level = metal_core_level_hu(region, ct.clipped_at_hu, settings.metal)
+    screws = find_screws(ct, spine, core_level, settings.screws)
+    metal = map_spinal_metal(region, spine, screws, core_level, settings.metal)
+    log.info(
+        "levels %s; %d screws, metal above %.0f HU", levels, len(screws), core_level
+    )
+    level, parts = find_cement(
+        region, metal, screws, levels, settings.cement, settings.metal
+    )
+    materials = np.zeros(region.hu.shape, np.uint8)
+    materials[metal.hardware == 1] = SCREW
+    materials[metal.hardware >= 2] = OTHER_METAL
+    materials[metal.shafts > 0] = SCREW
+    names = tuple((v.level.name, v.body_volume_ml) for v in spine.vertebrae)
+    clusters: list[CementCluster] = []
+    leaks: list[Leak] = []
+    measured: tuple[CementVolume | None, ...] = (None,) * len(names)
+    if level is not None:
+        quality = ImageQuality(_blur_mm(screws), levels.noise_hu, ct.clipped_at_hu)
+        for part in parts:
+            fractions = map_fractions(part, level, levels, quality, settings.cement)
+            owners = assign_owners(fractions, spine)
+            already = tuple(
+                sum(leak.level == name for leak in leaks) for name, _ in names
+            )
+            new, numbers = find_leaks(
+                fractions, owners, spine, screws, settings.leakage, already
+            )
+            leaks.extend(new)
+            clusters.append(CementCluster(fractions, owners, numbers))
+            view = materials[_inner(part.region, region)]
+            filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
+            view[filled] = np.where(numbers[filled] > 0, LEAK, CEMENT)
+        measured = measure_volumes(
+            tuple(clusters), names, ScanModel(level, levels, quality), settings.volume
+        )
+    cement = tuple(
+        _vertebra_cement(ct, spine, index, value, levels, settings)
+        for index, value in enumerate(measured)
+    )
+    return _RegionResult(
+        materials,
+        cement,
+        tuple(leaks),
+        _screw_findings(screws, clusters, spine),
+        _screw_metal(screws, metal, region) + metal.volumes,
+        _notices(levels, screws, level is not None and level.clipped),
+    )
+
+
+def _inner(inner: ScanRegion, outer: ScanRegion) -> Box:
+    parts = [
+        slice(a.start - b.start, a.stop - b.start)
+        for a, b in zip(inner.box, outer.box, strict=True)
+    ]
+    return parts[0], parts[1], parts[2]
+
+
+def _blur_mm(screws: tuple[ScrewModel, ...]) -> float:
+    """Blur of the scan: from the flanks of the shafts, else the usual one."""
+    if not screws:
+        return TYPICAL_BLUR_SIGMA_MM
+    return float(np.median([screw.shaft.sigma_mm for screw in screws]))
+
+
+def _vertebra_cement(
+    ct: CTVolume,
+    spine: Spine,
+    index: int,
+    value: CementVolume | None,
+    levels: TissueLevels,
+    settings: AugmentationSettings,
+) -> VertebraCement:
+    vertebra = spine.vertebrae[index]
+    name = vertebra.level.name
+    if value is None and not vertebra.complete:
+        reason = (
+            "only part of the vertebra is in the field of view, and no cement in it"
+        )
+        return VertebraCement(name, NotAssessed(reason))
+    if value is None:
+        limit = detection_limit_ml(ct.geometry, levels, settings.cement)
+        return VertebraCement(
+            name, CementVolume(name, 0.0, Interval(0.0, limit), 0.0, 0.0, 0.0, 0.0)
+        )
+    return VertebraCement(name, value)
+
+
+def _screw_findings(
+    screws: tuple[ScrewModel, ...],
+    clusters: list[CementCluster],
+    spine: Spine,
+) -> tuple[Screw, ...]:
+    volumes = np.zeros(len(screws))
+    beside = np.zeros(len(screws))
+    order = {v.level.name: number for number, v in enumerate(spine.vertebrae, start=1)}
+    for cluster in clusters:
+        maps = cluster.fractions
+        used = (maps.fraction > 0.05) & (cluster.owners.owner > 0)
+        if not used.any() or not screws:
+            continue
+        points = maps.part.region.geometry.index_to_lps(np.argwhere(used))
+        owner = cluster.owners.owner[used]
+        weight = maps.fraction[used].astype(float) * maps.part.region.voxel_ml
+        distance = np.full((len(screws), len(points)), np.inf)
+        for k, screw in enumerate(screws):
+            mine = owner == order[screw.level]
+            if mine.any():
+                distance[k, mine] = screw.distances_mm(points[mine])[0]
+        nearest = np.argmin(distance, axis=0)
+        reached = np.isfinite(distance.min(axis=0))
+        for k in range(len(screws)):
+            mine = reached & (nearest == k)
+            volumes[k] += weight[mine].sum()
+            touching = mine & (distance[k] <= BESIDE_SHAFT_MM)
+            beside[k] += weight[touching].sum()
+    return tuple(
+        Screw(
+            screw_id=f"{screw.level}-{screw.side}",
+            level=screw.level,
+            side=screw.side,
+            head_lps_mm=_as_point(screw.head_lps_mm),
+            tip_lps_mm=_as_point(screw.tip_lps_mm),
+            diameter_mm=2.0 * screw.shaft.radius_mm,
+            length_mm=screw.tip_mm,
+            cemented=bool(beside[k] >= CEMENTED_ML),
+            cement_volume_ml=float(volumes[k]),
+        )
+        for k, screw in enumerate(screws)
+    )
+
+
+BESIDE_SHAFT_MM = 2.5
+CEMENTED_ML = 0.05
+"""Cement within `BESIDE_SHAFT_MM` of the shaft that makes a screw cemented [ours]."""
+
+
+def _screw_metal(
+    screws: tuple[ScrewModel, ...], metal: SpinalMetal, region: ScanRegion
+) -> tuple[MetalVolume, ...]:
+    counts = np.bincount(metal.shafts.ravel(), minlength=len(screws) + 1)
+    return tuple(
+        MetalVolume(
+            MetalKind.SCREW,
+            float(counts[k + 1]) * region.voxel_ml + metal.head_ml[k],
+            _as_point(screw.axis.at(0.5 * screw.tip_mm)),
+        )
+        for k, screw in enumerate(screws)
+    )
+
+
+def _notices(
+    levels: TissueLevels, screws: tuple[ScrewModel, ...], clipped: bool
+) -> tuple[Notice, ...]:
+    notices = []
+    if clipped:
+        notices.append(
+            Notice(
+                "cement-clipped",
+                f"Cement reaches the ceiling of the scale ({levels.ceiling_hu} HU): "
+                "its own brightness was estimated from its flanks.",
+            )
+        )
+    if levels.reference_count == 0:
+        notices.append(
+            Notice(
+                "no-reference-bone",
+                "Every vertebra in view holds an implant: the limit between bone and "
+                "cement comes from general values, not from this patient.",
+            )
+        )
+    notices.extend(
+        Notice(
+            "tip-hidden",
+            f"The tip of the {screw.side} screw of {screw.level} is hidden in cement "
+            "as bright as metal: its place is known to "
+            f"+/- {screw.tip_uncertainty_mm:.1f} mm.",
+        )
+        for screw in screws
+        if screw.tip_uncertainty_mm > 2.0
+    )
+    return tuple(notices)
+
+
+def _total(cement: tuple[VertebraCement, ...]) -> TotalCement:
+    values = [
+        item.cement
+        for item in cement
+        if isinstance(item.cement, CementVolume) and item.cement.volume_ml > 0.0
+    ]
+    volume = sum(value.volume_ml for value in values)
+    # Level and background are shared by all vertebrae: half-widths add up linearly.
+    low = sum(value.interval.low_ml for value in values)
+    high = sum(value.interval.high_ml for value in values)
+    leaked = sum(value.leaked_ml for value in values)
+    return TotalCement(volume, Interval(low, max(high, low)), leaked, len(values))
+
+
+def _as_point(point: npt.NDArray[np.float64]) -> PointLPS:
+    return float(point[0]), float(point[1]), float(point[2])

@@ -1,0 +1,278 @@
+"""Share of each voxel that is cement, and which vertebra it belongs to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage, special
+
+from cemscope.segmentation.cement import (
+    CementRegion,
+    CementSettings,
+    background_hu,
+)
+from cemscope.segmentation.cement_level import CementLevel
+from cemscope.segmentation.scan_region import ScanRegion, ball
+from cemscope.segmentation.tissue_levels import TissueLevels, eroded_hu
+from cemscope.spine import Spine
+from cemscope.volume import BoolArray, LabelArray
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageQuality:
+    """Noise and blur of a scan; the interval is built from them.
+
+    Attributes
+    ----------
+    blur_sigma_mm : float
+        Gaussian blur of edges.
+    noise_hu : float
+        Standard deviation of voxel noise.
+    ceiling_hu : int or None
+        Value at which the scan is clipped.
+    """
+
+    blur_sigma_mm: float
+    noise_hu: float
+    ceiling_hu: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FractionMap:
+    """Cement shares on one box, split by how well they are known.
+
+    Attributes
+    ----------
+    fraction : ndarray of float32
+        Share of cement per voxel, by partial volume; shell voxels by extrapolation.
+    halo : ndarray of bool
+        Voxels that count: pieces and the blur around them.
+    shell : ndarray of bool
+        Voxels beside a shaft whose share was extrapolated.
+    saturated : ndarray of bool
+        Voxels at the ceiling.
+    background, pure_hu : ndarray of float32
+        Local tissue and local pure cement, HU.
+    """
+
+    part: CementRegion
+    fraction: Float32Array
+    halo: BoolArray
+    shell: BoolArray
+    saturated: BoolArray
+    background: Float32Array
+    pure_hu: Float32Array
+
+
+def map_fractions(
+    part: CementRegion,
+    level: CementLevel,
+    levels: TissueLevels,
+    quality: ImageQuality,
+    settings: CementSettings,
+) -> FractionMap:
+    """Share of cement per voxel: (HU - background) / (cement - background).
+
+    Clipped voxels count as full, less what the blur takes from those next to the
+    flank. Beside a shaft the metal's own blur hides everything: there the share of the
+    nearest voxel outside the shell is continued inwards to the metal's surface.
+    """
+    region = part.region
+    spacing = region.geometry.spacing_mm
+    distance, nearest = ndimage.distance_transform_edt(
+        ~part.solid, sampling=spacing, return_indices=True
+    )
+    del nearest
+    halo = (distance <= settings.halo_mm + 0.5 * max(spacing)) & ~part.forbidden
+    background = background_hu(part, levels, halo).astype(np.float32)
+    saturated = np.zeros(halo.shape, np.bool_)
+    if quality.ceiling_hu is not None:
+        saturated = halo & (region.hu >= 0.985 * quality.ceiling_hu)
+    pure = local_level_hu(part, level, settings)
+    fraction = share_of_cement(part.tissue_hu, background, pure, levels.noise_hu)
+    if level.clipped and saturated.any():
+        fraction = np.where(
+            saturated,
+            _saturated_share(saturated, region, level, levels, quality),
+            fraction,
+        )
+    fraction = np.where(halo & ~part.shell, fraction, 0.0).astype(np.float32)
+    shell = part.shell & ~part.forbidden
+    if shell.any():
+        fraction = _continue_into_shell(fraction, shell, part)
+    counted = halo | (shell & (fraction > 0))
+    return FractionMap(part, fraction, counted, shell, saturated, background, pure)
+
+
+def local_level_hu(
+    part: CementRegion, level: CementLevel, settings: CementSettings
+) -> Float32Array:
+    """HU of pure cement around each voxel: dark streaks lower it, crests raise it.
+
+    Mean of the solid cores near by; where there are few, that of the whole scan. Only
+    cores near the scan's level count, so that cement mixed with bone keeps its share.
+    """
+    full = np.full(part.solid.shape, level.hu, np.float32)
+    if level.clipped:
+        return full
+    core = eroded_hu(
+        np.where(part.solid, part.tissue_hu, np.float32(0.0)),
+        part.region.geometry,
+        settings.levels.core_radius_mm,
+    )
+    usable = (core >= SOLID_SHARE * level.hu).astype(np.float32)
+    sigma = LOCAL_LEVEL_SIGMA_MM / np.array(part.region.geometry.spacing_mm)
+    weight = ndimage.gaussian_filter(usable, sigma, truncate=2.5)
+    total = ndimage.gaussian_filter(usable * part.tissue_hu, sigma, truncate=2.5)
+    prior = np.float32(0.03)
+    local: Float32Array = ((total + prior * full) / (weight + prior)).astype(np.float32)
+    return local
+
+
+SOLID_SHARE = 0.65
+"""A core darker than this share of the scan's cement is a mixture, not a streak."""
+
+LOCAL_LEVEL_SIGMA_MM = 3.0
+"""Streaks change over some millimetres."""
+
+
+def share_of_cement(
+    tissue_hu: Float32Array,
+    background: Float32Array,
+    level_hu: Float32Array,
+    noise_hu: float,
+) -> Float32Array:
+    """Linear mixing, with room for noise on both sides so that its mean stays right."""
+    way = np.maximum(level_hu - background, 100.0)
+    slack = np.clip(2.0 * noise_hu / way, 0.0, 0.25)
+    share = (tissue_hu - background) / way
+    clipped: Float32Array = np.clip(share, -slack, 1.0 + slack).astype(np.float32)
+    return clipped
+
+
+def _saturated_share(
+    saturated: BoolArray,
+    region: ScanRegion,
+    level: CementLevel,
+    levels: TissueLevels,
+    quality: ImageQuality,
+) -> Float32Array:
+    """Share of clipped voxels: Phi(z0 + depth / sigma), with z0 at the ceiling."""
+    u = (float(quality.ceiling_hu or 0) - levels.marrow_hu) / (
+        level.hu - levels.marrow_hu
+    )
+    z0 = float(special.ndtri(np.clip(u, 0.3, 0.999)))
+    depth = ndimage.distance_transform_edt(
+        saturated, sampling=region.geometry.spacing_mm
+    )
+    # The nearest unsaturated voxel centre lies half a voxel behind the crossing.
+    depth -= 0.5 * region.geometry.voxel_volume_mm3 ** (1 / 3)
+    share: Float32Array = special.ndtr(
+        z0 + np.maximum(depth, 0.0) / quality.blur_sigma_mm
+    ).astype(np.float32)
+    return share
+
+
+def _continue_into_shell(
+    fraction: Float32Array, shell: BoolArray, part: CementRegion
+) -> Float32Array:
+    spacing = part.region.geometry.spacing_mm
+    index = ndimage.distance_transform_edt(
+        shell, sampling=spacing, return_distances=False, return_indices=True
+    )
+    continued = np.clip(fraction[tuple(index)], 0.0, 1.0)
+    result: Float32Array = np.where(shell, continued * (1.0 - part.metal), fraction)
+    return result.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ownership:
+    """Which vertebra each cement voxel belongs to, and where it lies.
+
+    Attributes
+    ----------
+    owner : ndarray of uint8
+        Index + 1 into the spine's vertebrae; 0: not cement.
+    inside : ndarray of bool
+        Inside the closed surface of the owner's body.
+    bone : ndarray of bool
+        Inside an arch or pedicle.
+    outside_mm : ndarray of float32
+        Distance from the owner's closed body; 0 inside.
+    """
+
+    owner: LabelArray
+    inside: BoolArray
+    bone: BoolArray
+    outside_mm: Float32Array
+
+
+def assign_owners(fractions: FractionMap, spine: Spine) -> Ownership:
+    """Give every piece of cement to a vertebra.
+
+    Cement inside a body or arch belongs to it. A piece outside goes, as a whole, to the
+    level whose cement it touches most, else to the nearest vertebra.
+    """
+    region = fractions.part.region
+    spacing = region.geometry.spacing_mm
+    bodies, arches = _closed_bodies(region, spine)
+    solid = (fractions.fraction >= 0.35) & fractions.halo
+    anywhere = np.where(bodies > 0, bodies, arches)
+    owner = np.where(solid, anywhere, 0).astype(np.uint8)
+    outside = solid & (anywhere == 0)
+    if outside.any():
+        index = ndimage.distance_transform_edt(
+            anywhere == 0, sampling=spacing, return_distances=False, return_indices=True
+        )
+        nearest = anywhere[tuple(index)]
+        pieces, _ = ndimage.label(outside, np.ones((3, 3, 3)))
+        for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+            wide = tuple(slice(max(p.start - 1, 0), p.stop + 1) for p in box)
+            piece = pieces[wide] == number
+            contact = ndimage.binary_dilation(piece, np.ones((3, 3, 3))) & ~piece
+            touched = owner[wide][contact & (anywhere[wide] > 0)]
+            touched = touched[touched > 0]
+            votes = np.bincount(touched if touched.size else nearest[wide][piece])
+            owner[wide][piece] = int(np.argmax(votes))
+    if solid.any():
+        index = ndimage.distance_transform_edt(
+            ~solid, sampling=spacing, return_distances=False, return_indices=True
+        )
+        owner = np.where(fractions.halo, owner[tuple(index)], 0).astype(np.uint8)
+    outside_mm = np.zeros(solid.shape, np.float32)
+    for number in np.unique(owner[owner > 0]):
+        body = bodies == number
+        mine = owner == number
+        if body.any():
+            distance = ndimage.distance_transform_edt(~body, sampling=spacing)
+            outside_mm[mine] = distance[mine]
+        else:
+            outside_mm[mine] = np.where(arches[mine] > 0, 0.0, np.inf)
+    inside = (owner > 0) & (bodies == owner)
+    return Ownership(owner, inside, arches > 0, outside_mm)
+
+
+def _closed_bodies(region: ScanRegion, spine: Spine) -> tuple[LabelArray, LabelArray]:
+    """Bodies closed over veins and cement voids, and arches widened by a voxel."""
+    bodies = np.zeros(region.hu.shape, np.uint8)
+    arches = np.zeros(region.hu.shape, np.uint8)
+    closing = ball(2.5, region.geometry)
+    rim = ball(1.0, region.geometry)
+    present = set(np.unique(region.labels).tolist())
+    for index, vertebra in enumerate(spine.vertebrae, start=1):
+        if vertebra.level.number in present:
+            body = region.labels == vertebra.level.number
+            pad = max(closing.shape)
+            closed = ndimage.binary_closing(np.pad(body, pad), closing)
+            closed = closed[pad:-pad, pad:-pad, pad:-pad]
+            closed = ndimage.binary_fill_holes(closed | body)
+            bodies[closed & ((bodies == 0) | body)] = index
+        if vertebra.level.arch_number in present:
+            arch = region.labels == vertebra.level.arch_number
+            arches[ndimage.binary_dilation(arch, rim) & (arches == 0)] = index
+    if spine.canal is not None:
+        arches[spine.canal.voxels[region.box]] = 0
+    arches[bodies > 0] = 0
+    return bodies, arches

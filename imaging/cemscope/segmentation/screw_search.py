@@ -1,0 +1,147 @@
+"""Search for straight bright lines through the pedicles: the first guess of a screw.
+
+The scan around a vertebra is sampled in the vertebra's own frame, so that 'backwards'
+and 'sideways' are the same for a scoliotic spine or a tilted patient.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from cemscope.findings import Side
+from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion
+from cemscope.segmentation.screw_profile import ScrewAxis
+from cemscope.spine import Spine, Vertebra
+from cemscope.volume import CTVolume
+
+_CUBE_STEP_MM = 1.25
+_CUBE_LOWER_MM = np.array([-45.0, -32.0, -34.0])
+_CUBE_UPPER_MM = np.array([45.0, 72.0, 34.0])
+
+
+def search_box(ct: CTVolume, spine: Spine, vertebra: Vertebra) -> Box | None:
+    """Box of the scan that holds a vertebra and the screws behind it."""
+    corners = (
+        np.array(np.meshgrid(*zip(_CUBE_LOWER_MM - 4, _CUBE_UPPER_MM + 4, strict=True)))
+        .reshape(3, -1)
+        .T
+    )
+    index = ct.geometry.lps_to_index(vertebra.frame.to_lps_mm(corners))
+    start = np.maximum(np.floor(index.min(0)).astype(int), 0)
+    stop = np.minimum(np.ceil(index.max(0)).astype(int) + 1, ct.geometry.shape)
+    if np.any(stop - start < 4):
+        return None
+    return slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])
+
+
+def _posterior_wall_mm(region: ScanRegion, vertebra: Vertebra) -> float | None:
+    body = np.argwhere(region.labels == vertebra.level.number)
+    if len(body) < 50:
+        return None
+    local = vertebra.frame.to_local_mm(
+        region.geometry.index_to_lps(body[:: max(len(body) // 5000, 1)])
+    )
+    middle = local[np.abs(local[:, 0]) < 12.0]
+    return float(np.percentile(middle[:, 1], 97.0)) if len(middle) > 20 else None
+
+
+def search_axis(
+    region: ScanRegion,
+    vertebra: Vertebra,
+    side: Side,
+    level_hu: float,
+    search_angle_deg: float,
+) -> ScrewAxis | None:
+    """Best bright straight line through one pedicle region."""
+    wall = _posterior_wall_mm(region, vertebra)
+    if wall is None:
+        return None
+    axes = [
+        np.arange(lo, hi + 1e-6, _CUBE_STEP_MM)
+        for lo, hi in zip(_CUBE_LOWER_MM, _CUBE_UPPER_MM, strict=True)
+    ]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    points = vertebra.frame.to_lps_mm(grid)
+    # Outside the scan there is nothing, not the repeated border.
+    bright = region.sample_hu(points) >= level_hu
+    index = region.geometry.lps_to_index(points)
+    bright &= np.all(
+        (index > -0.5) & (index < np.array(region.hu.shape) - 0.5), axis=-1
+    )
+    smooth = ndimage.gaussian_filter(bright.astype(np.float32), 1.3 / _CUBE_STEP_MM)
+    own = ndimage.map_coordinates(
+        (region.labels == vertebra.level.number).view(np.uint8),
+        np.moveaxis(index, -1, 0),
+        order=0,
+        mode="constant",
+    )
+    own = ndimage.binary_dilation(own > 0, iterations=round(3.0 / _CUBE_STEP_MM))
+    sign = 1.0 if side is Side.LEFT else -1.0
+    best: tuple[float, FloatArray, FloatArray] | None = None
+    limit = np.tan(np.deg2rad(search_angle_deg))
+    slopes = np.arange(-limit, limit + 1e-6, 0.1)
+    slope_l, slope_s = (a.ravel() for a in np.meshgrid(slopes, slopes, indexing="ij"))
+    # Converging or straight: a screw that diverges by more than 20 degrees is none.
+    towards_middle = slope_l * sign > -0.36
+    slope_l, slope_s = slope_l[towards_middle], slope_s[towards_middle]
+    depth = np.arange(-34.0, 40.0, _CUBE_STEP_MM)
+    for pivot_mm in (wall + 5.0, wall + 11.0):
+        plane = round((pivot_mm - _CUBE_LOWER_MM[1]) / _CUBE_STEP_MM)
+        if not 0 <= plane < smooth.shape[1]:
+            continue
+        section = smooth[:, plane, :]
+        ridge = (section >= 0.3) & (section >= ndimage.maximum_filter(section, 5) * 0.8)
+        for i, k in np.argwhere(ridge):
+            start = np.array([axes[0][i], pivot_mm, axes[2][k]])
+            if not 3.0 <= start[0] * sign <= 35.0:
+                continue
+            # depth > 0 is posterior; the screw moves to the middle as it goes forwards.
+            local = np.stack(
+                [
+                    start[0] + depth[:, None] * slope_l,
+                    np.broadcast_to(
+                        pivot_mm + depth[:, None], (len(depth), len(slope_l))
+                    ),
+                    start[2] + depth[:, None] * slope_s,
+                ]
+            )
+            cube = np.round(
+                (local - _CUBE_LOWER_MM[:, None, None]) / _CUBE_STEP_MM
+            ).astype(int)
+            shape = np.array(smooth.shape)[:, None, None]
+            valid = np.all((cube >= 0) & (cube < shape), axis=0)
+            cube = np.clip(cube, 0, shape - 1)
+            value = np.where(valid, smooth[cube[0], cube[1], cube[2]], 0.0)
+            front = int(np.argmin(np.abs(depth + pivot_mm - wall + 6.0)))
+            holds = own[cube[0, front], cube[1, front], cube[2, front]]
+            score = holds * _run_scores(
+                value, depth, np.sqrt(1 + slope_l**2 + slope_s**2), wall - pivot_mm
+            )
+            j = int(np.argmax(score))
+            if score[j] > 0 and (best is None or score[j] > best[0]):
+                direction = -np.array([slope_l[j], 1.0, slope_s[j]])
+                best = (float(score[j]), start, direction / np.linalg.norm(direction))
+    if best is None:
+        return None
+    frame = vertebra.frame
+    forward = frame.to_lps_mm(best[2]) - frame.origin_lps_mm
+    return ScrewAxis(frame.to_lps_mm(best[1]), forward / np.linalg.norm(forward))
+
+
+def _run_scores(
+    value: FloatArray, depth: FloatArray, stretch: FloatArray, wall_depth: float
+) -> FloatArray:
+    """Brightness of the unbroken run through the pivot; 0 where it is too short."""
+    pivot = int(np.argmin(np.abs(depth)))
+    bright = value > 0.28
+    ahead = np.cumprod(bright[pivot::-1], axis=0)
+    behind = np.cumprod(bright[pivot:], axis=0)
+    reach_ahead = (ahead.sum(axis=0) - 1.0) * _CUBE_STEP_MM
+    reach_behind = (behind.sum(axis=0) - 1.0) * _CUBE_STEP_MM
+    weight = (value[pivot::-1] * ahead).sum(axis=0) + (value[pivot:] * behind).sum(
+        axis=0
+    )
+    # Into the body by 5 mm, and behind the pivot by as much as a needle track is not.
+    enough = (reach_ahead >= -wall_depth + 5.0) & (reach_behind >= 8.0)
+    enough &= (reach_ahead + reach_behind) * stretch >= 20.0
+    scores: FloatArray = np.where(enough, weight, 0.0)
+    return scores

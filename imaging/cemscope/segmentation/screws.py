@@ -1,0 +1,303 @@
+"""Pedicle screws found by their shape: a straight round core through a pedicle.
+
+On clipped scans cement and metal both read the ceiling: brightness alone tells nothing.
+A screw is searched as a line that runs from behind the spine through the pedicle
+region into the body, bright all the way, and round and even where it is free of cement.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cemscope.findings import Side
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
+from cemscope.segmentation.screw_profile import (
+    AXIAL_STEP_MM,
+    CrossSections,
+    ScrewAxis,
+    ShaftProfile,
+    circle_of_rays,
+    find_tip,
+    fit_shaft,
+)
+from cemscope.segmentation.screw_search import search_axis, search_box
+from cemscope.spine import Spine, Vertebra
+from cemscope.volume import CTVolume
+
+
+@dataclass(frozen=True, slots=True)
+class ScrewSettings:
+    """What counts as a pedicle screw.
+
+    Attributes
+    ----------
+    minimum_radius_mm, maximum_radius_mm
+        Radius of the shaft at its free part.
+    minimum_length_mm
+        Straight core from head to tip.
+    minimum_free_length_mm
+        Length on which the shaft must be round, even and free of cement.
+    maximum_roughness_mm
+        Root mean square deviation of a free cross-section from a circle.
+    search_angle_deg
+        Widest angle between screw and the vertebra's posterior axis.
+    """
+
+    minimum_radius_mm: float = 1.5
+    maximum_radius_mm: float = 4.75
+    minimum_length_mm: float = 20.0
+    minimum_free_length_mm: float = 5.0
+    maximum_roughness_mm: float = 0.45
+    search_angle_deg: float = 45.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScrewModel:
+    """A fitted screw.
+
+    Attributes
+    ----------
+    level : str
+        Vertebra whose body or pedicle holds it.
+    side : Side
+        Side of the pedicle.
+    axis : ScrewAxis
+        From the head (``t_mm = 0`` at the head's centre) to the tip.
+    neck_mm, tip_mm : float
+        Positions on the axis where the shaft leaves the head, and of the tip.
+    shaft : ShaftProfile
+        Radius, blur and HU of the shaft.
+    tip_uncertainty_mm : float
+        Half-width of the range in which the tip may lie.
+    free_length_mm : float
+        Length of shaft that was seen free of cement.
+    """
+
+    level: str
+    side: Side
+    axis: ScrewAxis
+    neck_mm: float
+    tip_mm: float
+    shaft: ShaftProfile
+    tip_uncertainty_mm: float
+    free_length_mm: float
+
+    @property
+    def head_lps_mm(self) -> FloatArray:
+        """Centre of the head."""
+        return self.axis.at(0.0)
+
+    @property
+    def tip_lps_mm(self) -> FloatArray:
+        """Foremost point of the shaft on the axis."""
+        return self.axis.at(self.tip_mm)
+
+    def distances_mm(
+        self, points_lps_mm: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Distance of points from the surface of the shaft (negative: inside), and t.
+
+        The shaft reaches from the head's centre to the tip.
+        """
+        offset = np.asarray(points_lps_mm, float) - self.axis.point
+        t = offset @ self.axis.forward
+        radial = np.sqrt(np.maximum((offset**2).sum(-1) - t**2, 0.0))
+        beyond = np.maximum(np.maximum(t - self.tip_mm, -t), 0.0)
+        over = np.maximum(radial - self.shaft.radius_mm, 0.0)
+        outside = np.hypot(over, beyond)
+        inside = np.maximum(
+            radial - self.shaft.radius_mm, np.maximum(t - self.tip_mm, -t)
+        )
+        return np.where(outside > 0, outside, inside), t
+
+
+def find_screws(
+    ct: CTVolume,
+    spine: Spine,
+    core_level_hu: float,
+    settings: ScrewSettings = ScrewSettings(),
+) -> tuple[ScrewModel, ...]:
+    """Find and fit every pedicle screw of a scan.
+
+    Parameters
+    ----------
+    core_level_hu
+        Metal is at least this bright (cement may be, too).
+    settings
+        Limits of shape.
+
+    Returns
+    -------
+    tuple of ScrewModel
+        From the lowest level upwards, at most one per level and side.
+    """
+    found: list[ScrewModel] = []
+    for vertebra in spine.vertebrae:
+        box = search_box(ct, spine, vertebra)
+        if box is None:
+            continue
+        region = ScanRegion.of_box(ct, spine.labels, box)
+        if not (region.hu >= core_level_hu).any():
+            continue
+        for side in (Side.LEFT, Side.RIGHT):
+            axis = search_axis(
+                region, vertebra, side, core_level_hu, settings.search_angle_deg
+            )
+            if axis is None:
+                continue
+            model = _fit_screw(
+                region, vertebra, axis, core_level_hu, ct.clipped_at_hu, settings
+            )
+            if model is not None:
+                found.append(model)
+    return _without_duplicates(tuple(found), spine)
+
+
+def _fit_screw(
+    region: ScanRegion,
+    vertebra: Vertebra,
+    axis: ScrewAxis,
+    level_hu: float,
+    ceiling_hu: int | None,
+    settings: ScrewSettings,
+) -> ScrewModel | None:
+    t = np.arange(-40.0, 40.0, AXIAL_STEP_MM)
+    free = np.zeros(len(t), np.bool_)
+    radius = np.zeros(len(t))
+    for _ in range(5):
+        sections = CrossSections.sample(region, axis, t)
+        edge = sections.edge_mm(level_hu)
+        radius, offset, roughness = circle_of_rays(edge)
+        free = (
+            (roughness < settings.maximum_roughness_mm)
+            & (radius > settings.minimum_radius_mm * 0.8)
+            & (radius < settings.maximum_radius_mm + 1.0)
+            & (np.abs(t) < 30.0)
+        )
+        free = _main_run(free, radius, t)
+        if free.sum() * AXIAL_STEP_MM < settings.minimum_free_length_mm:
+            return None
+        axis = _refit(axis, t[free], offset[free])
+    typical = float(np.median(radius[free]))
+    ceiling = None if ceiling_hu is None else float(ceiling_hu)
+    bare = free & (_ring_hu(sections, typical) < 0.35 * level_hu)
+    shaft = fit_shaft(
+        region, axis, t[bare if bare.sum() >= 6 else free], ceiling, typical
+    )
+    if not settings.minimum_radius_mm <= shaft.radius_mm <= settings.maximum_radius_mm:
+        return None
+    middle = float(t[free].mean())
+    tip = find_tip(region, axis, middle, shaft, ceiling)
+    if tip is None:
+        return None
+    neck, head = _find_head(t, radius, edge, typical, middle)
+    if tip.t_mm - head < settings.minimum_length_mm:
+        return None
+    model_axis = ScrewAxis(axis.at(head), axis.forward)
+    side_mm = vertebra.frame.to_local_mm(axis.at(middle))[0]
+    return ScrewModel(
+        level=vertebra.level.name,
+        side=Side.LEFT if side_mm > 0 else Side.RIGHT,
+        axis=model_axis,
+        neck_mm=neck - head,
+        tip_mm=tip.t_mm - head,
+        shaft=shaft,
+        tip_uncertainty_mm=tip.uncertainty_mm,
+        free_length_mm=float(free.sum()) * AXIAL_STEP_MM,
+    )
+
+
+def _ring_hu(sections: CrossSections, radius_mm: float) -> FloatArray:
+    """Brightest quarter of the ring just outside the shaft's blur, per plane."""
+    r = sections.radius_mm
+    ring = sections.hu[:, :, (r >= radius_mm + 1.2) & (r <= radius_mm + 2.4)].mean(
+        axis=2
+    )
+    upper: FloatArray = np.quantile(ring, 0.75, axis=1)
+    return upper
+
+
+def _main_run(
+    free: npt.NDArray[np.bool_], radius: FloatArray, t: FloatArray
+) -> npt.NDArray[np.bool_]:
+    """Free planes whose radius agrees with the most frequent one."""
+    if not free.any():
+        return free
+    # Cement and heads only widen a section: the shaft is the narrow, even part.
+    narrow = float(np.percentile(radius[free], 30.0))
+    agreeing: npt.NDArray[np.bool_] = free & (np.abs(radius - narrow) < 0.5)
+    return agreeing
+
+
+def _refit(axis: ScrewAxis, t: FloatArray, offset: FloatArray) -> ScrewAxis:
+    """Shift and tilt an axis so that it runs through the centres of its free planes."""
+    first, second = axis.cross_vectors()
+    if np.ptp(t) < 4.0:
+        shift = offset.mean(axis=0)
+        return ScrewAxis(
+            axis.point + shift[0] * first + shift[1] * second, axis.forward
+        )
+    a = np.polyfit(t, offset[:, 0], 1)
+    b = np.polyfit(t, offset[:, 1], 1)
+    forward = axis.forward + a[0] * first + b[0] * second
+    point = axis.point + a[1] * first + b[1] * second
+    return ScrewAxis(point, forward / np.linalg.norm(forward))
+
+
+def _find_head(
+    t: FloatArray, radius: FloatArray, edge: FloatArray, typical: float, middle: float
+) -> tuple[float, float]:
+    """Go backwards from the shaft to its neck and the centre of its head."""
+    behind = np.flatnonzero(t < middle)[::-1]
+    wide = np.median(edge, axis=1) > typical + 1.2
+    dark = radius < 0.5 * typical
+    neck = end = None
+    for index in behind:
+        if neck is None:
+            if wide[index]:
+                neck = t[index]
+            elif dark[index]:
+                # A shaft without a visible head ends here.
+                return float(t[index]), float(t[index])
+        elif not wide[index]:
+            end = t[index]
+            break
+    if neck is None:
+        return float(t[0]), float(t[0])
+    end = t[0] if end is None else end
+    return float(neck), float(max(0.5 * (neck + end), neck - 9.0))
+
+
+def _without_duplicates(
+    models: tuple[ScrewModel, ...], spine: Spine
+) -> tuple[ScrewModel, ...]:
+    """Give a screw seen from two vertebrae to the one that holds its front."""
+    kept: list[ScrewModel] = []
+    for model in models:
+        twin = next(
+            (k for k, other in enumerate(kept) if _same_screw(model, other)), None
+        )
+        if twin is None:
+            kept.append(model)
+        elif _held_length_mm(model, spine) > _held_length_mm(kept[twin], spine):
+            kept[twin] = model
+    return tuple(k for k in kept if _held_length_mm(k, spine) >= 5.0)
+
+
+def _same_screw(first: ScrewModel, second: ScrewModel) -> bool:
+    tips = np.linalg.norm(first.tip_lps_mm - second.tip_lps_mm)
+    heads = np.linalg.norm(first.head_lps_mm - second.head_lps_mm)
+    return bool(tips < 10.0 and heads < 10.0)
+
+
+def _held_length_mm(model: ScrewModel, spine: Spine) -> float:
+    """Length of the axis inside the body and arch of its vertebra."""
+    vertebra = spine.vertebra(model.level)
+    t = np.arange(0.0, model.tip_mm, 0.5)
+    index = np.round(spine.labels.geometry.lps_to_index(model.axis.at(t))).astype(int)
+    shape = np.array(spine.labels.geometry.shape)
+    index = index[np.all((index >= 0) & (index < shape), axis=1)]
+    values = spine.labels.labels[tuple(index.T)]
+    held = (values == vertebra.level.number) | (values == vertebra.level.arch_number)
+    return float(held.sum()) * 0.5

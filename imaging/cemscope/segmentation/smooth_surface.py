@@ -1,0 +1,75 @@
+"""The best smooth surface through a cost volume.
+
+Semi-global matching (Hirschmueller 2008, doi:10.1109/TPAMI.2007.1166) with a price
+that grows with the square of a step: the cost of each height is summed along paths
+from four sides, then the cheapest height is taken for each place.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from cemscope.geometry import FloatArray
+
+
+def smooth_surface(
+    cost: FloatArray, step_price: float, *, closed_first_axis: bool = False
+) -> FloatArray:
+    """Choose one height per place so that cost and roughness are small.
+
+    Parameters
+    ----------
+    cost : ndarray, shape (a, b, heights)
+        Cost of each height at each place.
+    step_price
+        Price of a step of one height between neighbouring places; it grows with the
+        square of the step.
+    closed_first_axis
+        Whether the first axis runs round a circle.
+
+    Returns
+    -------
+    ndarray, shape (a, b)
+        Heights as fractional indices.
+    """
+    heights = np.arange(cost.shape[2], dtype=float)
+    price = step_price * (heights[:, None] - heights[None, :]) ** 2
+    wrap = len(cost) // 2 if closed_first_axis else 0
+    rounded = np.concatenate([cost[len(cost) - wrap :], cost, cost[:wrap]])
+    total = np.zeros_like(cost)
+    for direction in (1, -1):
+        total += _along_first(rounded, price, direction)[wrap : wrap + len(cost)]
+        total += _along_first(cost.swapaxes(0, 1), price, direction).swapaxes(0, 1)
+    return _subvoxel_minimum(total - 3.0 * cost)
+
+
+def _along_first(cost: FloatArray, price: FloatArray, direction: int) -> FloatArray:
+    """Path costs along the first axis, from its start (1) or its end (-1)."""
+    ordered = cost[::direction]
+    summed = np.empty_like(ordered)
+    summed[0] = ordered[0]
+    for k in range(1, len(ordered)):
+        before = summed[k - 1]
+        cheapest = (before[:, None, :] + price[None, :, :]).min(axis=2)
+        summed[k] = ordered[k] + cheapest - before.min(axis=1, keepdims=True)
+    result: FloatArray = summed[::direction]
+    return result
+
+
+def _subvoxel_minimum(cost: FloatArray) -> FloatArray:
+    """Position of the minimum along the last axis, refined by a parabola."""
+    at: npt.NDArray[np.int64] = cost.argmin(axis=2)
+    inner = np.clip(at, 1, cost.shape[2] - 2)
+
+    def value(shift: int) -> FloatArray:
+        taken: FloatArray = np.take_along_axis(
+            cost, (inner + shift)[:, :, None], axis=2
+        )[:, :, 0]
+        return taken
+
+    low, middle, high = value(-1), value(0), value(1)
+    bend = low - 2 * middle + high
+    shift = np.where(bend > 1e-9, 0.5 * (low - high) / np.maximum(bend, 1e-9), 0.0)
+    refined: FloatArray = np.where(
+        at == inner, inner + np.clip(shift, -0.5, 0.5), at.astype(float)
+    )
+    return refined

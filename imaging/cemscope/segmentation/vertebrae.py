@@ -1,0 +1,281 @@
+"""Find, outline and name the vertebrae of a CT without a network.
+
+Bodies and arches are found along the spinal canal (see `vertebra_surfaces`), named
+from the sacrum and the ribs (see `level_names`) and brought back to the scan's grid
+as smooth shapes.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from cemscope.anatomy import VertebraLevel
+from cemscope.errors import NoVertebraFoundError, SegmentationError
+from cemscope.geometry import FloatArray, VoxelGeometry
+from cemscope.segmentation.canal_lumen import LumenSettings, canal_lumen
+from cemscope.segmentation.ct_grid import box_corners, voxel_box, voxel_slabs
+from cemscope.segmentation.level_names import LevelNames, LevelSettings, name_levels
+from cemscope.segmentation.vertebra_frame import vertebra_frame
+from cemscope.segmentation.vertebra_surfaces import (
+    FoundBody,
+    FoundSpine,
+    SurfaceSettings,
+    find_surfaces,
+)
+from cemscope.segmentation.vertebral_arches import (
+    PEDICLE_FLAG,
+    ArchSettings,
+    arch_labels,
+)
+from cemscope.spine import LevelAnchor, Spine, Vertebra, VertebraSource
+from cemscope.volume import CTVolume, LabelArray, LabelMap, Mask
+
+logger = logging.getLogger(__name__)
+
+ANCHOR_TOLERANCE_MM = 3.0
+"""An anchor point this far outside a body still means that body."""
+
+
+@dataclass(frozen=True, slots=True)
+class VertebraSettings:
+    """Tunables of the embedded vertebra finder.
+
+    Attributes
+    ----------
+    surfaces : SurfaceSettings
+        Canal, discs and bodies.
+    arches : ArchSettings
+        Posterior elements.
+    lumen : LumenSettings
+        Outline of the canal.
+    levels : LevelSettings
+        Naming.
+    """
+
+    surfaces: SurfaceSettings = field(default_factory=SurfaceSettings)
+    arches: ArchSettings = field(default_factory=ArchSettings)
+    lumen: LumenSettings = field(default_factory=LumenSettings)
+    levels: LevelSettings = field(default_factory=LevelSettings)
+
+
+def find_vertebrae(
+    ct: CTVolume,
+    settings: VertebraSettings | None = None,
+    anchor: LevelAnchor | None = None,
+) -> Spine:
+    """Find all vertebrae of a scan.
+
+    Parameters
+    ----------
+    ct
+        Scan of any orientation, slice order and field of view.
+    settings
+        Tunables; the defaults if None.
+    anchor
+        The user's word on one level; all others are counted from it. Without a
+        point it names the lowest complete vertebra above the sacrum.
+
+    Returns
+    -------
+    Spine
+        Labels on the scan's grid, vertebrae from the lowest to the highest, the
+        canal, and notices: ``levels_not_told``, ``levels_from_sacrum_only``,
+        ``levels_from_ribs_only``, ``transitional_anatomy``, ``anchor_conflict``.
+
+    Raises
+    ------
+    NoVertebraFoundError
+        If there is no spine in the scan.
+    SegmentationError
+        If the anchor's point lies in no vertebra.
+    """
+    settings = settings or VertebraSettings()
+    found = find_surfaces(ct, settings.surfaces)
+    arches = arch_labels(
+        found.fine,
+        found.axis,
+        tuple(body.surface for body in found.bodies),
+        settings.arches,
+    )
+    names = _names(found, arches, settings, anchor)
+    labels = _body_voxels(ct.geometry, found.bodies, names)
+    lumen = canal_lumen(found.axis, found.fine, settings.lumen)
+    canal = lumen.voxels(ct.geometry)
+    canal &= labels == 0
+    _add_arches(labels, ct, found, arches, names, settings, canal)
+    vertebrae = _vertebrae(ct.geometry, labels, found, names)
+    if not vertebrae:
+        raise NoVertebraFoundError(
+            "expected at least one vertebral body in the scan, found none. Is this a "
+            "CT of the spine?"
+        )
+    used = {v.level for v in vertebrae}
+    table = {level.number: level.name for level in used}
+    table |= {level.arch_number: f"{level.name} arch" for level in used}
+    return Spine(
+        LabelMap(labels, ct.geometry, table),
+        vertebrae,
+        Mask(canal, ct.geometry),
+        names.notices,
+    )
+
+
+def _names(
+    found: FoundSpine,
+    arches: LabelArray,
+    settings: VertebraSettings,
+    anchor: LevelAnchor | None,
+) -> LevelNames:
+    landmarks = tuple(body.landmarks for body in found.bodies)
+    if anchor is None:
+        return name_levels(landmarks, settings.levels)
+    if anchor.point_lps_mm is not None:
+        index = _body_at(np.array(anchor.point_lps_mm), found, arches)
+        return name_levels(landmarks, settings.levels, (index, anchor.level))
+    return name_levels(
+        landmarks,
+        settings.levels,
+        (_lowest_complete(found, anchor.level, settings.levels), anchor.level),
+    )
+
+
+def _lowest_complete(
+    found: FoundSpine, level: VertebraLevel, settings: LevelSettings
+) -> int:
+    """Lowest complete vertebra; the sacrum only if it is the sacrum that is named."""
+
+    def sacral(body: FoundBody) -> bool:
+        sides = (body.landmarks.left.ala, body.landmarks.right.ala)
+        return all(ala is not None and ala >= settings.ala_above for ala in sides)
+
+    if level.name == "S1":
+        for k, body in enumerate(found.bodies):
+            if sacral(body):
+                return k
+    for k, body in enumerate(found.bodies):
+        if body.complete and not sacral(body):
+            return k
+    raise SegmentationError(
+        f"the anchor {level.name} names the lowest complete vertebra, but none is "
+        "whole in the scan. Give a point inside the vertebra: --anchor "
+        f"{level.name}@X,Y,Z (LPS, mm)."
+    )
+
+
+def _body_at(point: FloatArray, found: FoundSpine, arches: LabelArray) -> int:
+    depths = [
+        float(body.surface.depth_mm(body.surface.frame.to_local_mm(point[None]))[0])
+        for body in found.bodies
+    ]
+    nearest = int(np.argmax(depths))
+    if depths[nearest] >= -ANCHOR_TOLERANCE_MM:
+        return nearest
+    index = np.rint(found.fine.geometry.lps_to_index(point)).astype(int)
+    if (index >= 0).all() and (index < arches.shape).all():
+        number = int(arches[tuple(index)]) & (PEDICLE_FLAG - 1)
+        if number:
+            return number - 1
+    raise SegmentationError(
+        "the anchor's point "
+        f"({point[0]:.0f}, {point[1]:.0f}, {point[2]:.0f}) mm lies in no vertebra; the "
+        f"nearest body is about {-depths[nearest]:.0f} mm away. Give LPS coordinates "
+        "in mm of a point inside a vertebral body."
+    )
+
+
+def _body_voxels(
+    geometry: VoxelGeometry, bodies: tuple[FoundBody, ...], names: LevelNames
+) -> LabelArray:
+    """Paint the bodies on the scan's grid; where two touch, the deeper one wins."""
+    labels = np.zeros(geometry.shape, np.uint8)
+    for body, level in zip(bodies, names.levels, strict=True):
+        if level is None:
+            continue
+        frame = body.surface.frame
+        axes = np.array([frame.left, frame.posterior, frame.superior])
+        corners = box_corners(frame.origin_lps_mm, axes, body.surface.reach_mm())
+        box = voxel_box(geometry, corners)
+        if box is None:
+            continue
+        for part, points in voxel_slabs(geometry, box):
+            inside = body.surface.depth_mm(frame.to_local_mm(points)) > 0.0
+            inside &= labels[part] == 0
+            labels[part][inside] = level.number
+    return labels
+
+
+def _add_arches(
+    labels: LabelArray,
+    ct: CTVolume,
+    found: FoundSpine,
+    arches: LabelArray,
+    names: LevelNames,
+    settings: VertebraSettings,
+    canal: np.ndarray[tuple[int, int, int], np.dtype[np.bool_]],
+) -> None:
+    """Paint the arches: bone of the scan that lies in a level's part of the grid."""
+    grown = ndimage.maximum_filter(arches, size=3)
+    grown[arches > 0] = arches[arches > 0]
+    numbers = np.zeros(256, np.uint8)
+    for k, level in enumerate(names.levels, start=1):
+        if level is not None:
+            numbers[[k, k | PEDICLE_FLAG]] = level.arch_number
+    where = np.argwhere(arches)
+    if not len(where):
+        return
+    fine = found.fine
+    ends = np.array(np.meshgrid(*zip(where.min(0), where.max(0), strict=True)))
+    corners = fine.geometry.index_to_lps(ends.reshape(3, -1).T)
+    box = voxel_box(ct.geometry, corners)
+    if box is None:
+        return
+    metal_above = settings.surfaces.window.metal_above_hu
+    for part, points in voxel_slabs(ct.geometry, box):
+        index = np.rint(fine.geometry.lps_to_index(points)).astype(np.int32)
+        index = np.clip(index, 0, np.array(grown.shape) - 1)
+        there = grown[index[..., 0], index[..., 1], index[..., 2]]
+        hu = ct.hu[part]
+        bone = (there > 0) & (hu > settings.arches.bone_above_hu)
+        # Screw heads and rods are no bone; a screw in a pedicle stands for it.
+        bone &= (hu <= metal_above) | (there >= PEDICLE_FLAG)
+        bone &= (labels[part] == 0) & ~canal[part]
+        labels[part][bone] = numbers[there[bone]]
+
+
+def _vertebrae(
+    geometry: VoxelGeometry, labels: LabelArray, found: FoundSpine, names: LevelNames
+) -> tuple[Vertebra, ...]:
+    vertebrae = []
+    boxes = ndimage.find_objects(labels)
+    centres = [body.surface.frame.origin_lps_mm for body in found.bodies]
+    for k, (body, level) in enumerate(zip(found.bodies, names.levels, strict=True)):
+        if level is None or level.number > len(boxes):
+            continue
+        box = boxes[level.number - 1]
+        if box is None:
+            continue
+        index = np.argwhere(labels[box] == level.number)
+        points = geometry.index_to_lps(index + [part.start for part in box])
+        if len(points) < 8:
+            continue
+        frame = body.surface.frame
+        if body.complete:
+            frame = vertebra_frame(
+                points,
+                frame.origin_lps_mm + 40.0 * frame.posterior,
+                centres[k + 1] if k + 1 < len(centres) else None,
+                centres[k - 1] if k > 0 else None,
+            )
+        vertebrae.append(
+            Vertebra(
+                level,
+                names.confidence,
+                VertebraSource.EMBEDDED,
+                body.complete,
+                frame,
+                len(points) * geometry.voxel_volume_mm3 / 1000.0,
+            )
+        )
+    return tuple(vertebrae)

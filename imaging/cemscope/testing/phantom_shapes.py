@@ -1,0 +1,100 @@
+"""Simple solids with exact volumes, the parts of analytic phantoms."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Point = tuple[float, float, float]
+
+
+class Solid(Protocol):
+    """A shape that can tell which points it contains."""
+
+    def contains(self, points_lps_mm: FloatArray) -> npt.NDArray[np.bool_]:
+        """Tell for points, shape (..., 3), whether they lie inside."""
+        ...
+
+    def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper corner of a box that holds the shape."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsoid:
+    """An ellipsoid with axes along LPS."""
+
+    centre_lps_mm: Point
+    semi_axes_mm: Point
+
+    def contains(self, points_lps_mm: FloatArray) -> npt.NDArray[np.bool_]:
+        """Tell for points, shape (..., 3), whether they lie inside."""
+        scaled = (points_lps_mm - np.array(self.centre_lps_mm)) / self.semi_axes_mm
+        inside: npt.NDArray[np.bool_] = (scaled**2).sum(-1) <= 1.0
+        return inside
+
+    def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper corner of a box that holds the shape."""
+        centre, half = np.array(self.centre_lps_mm), np.array(self.semi_axes_mm)
+        return centre - half, centre + half
+
+    @property
+    def volume_ml(self) -> float:
+        """Exact volume."""
+        return float(4.0 / 3.0 * np.pi * np.prod(self.semi_axes_mm) / 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cylinder:
+    """A straight circular cylinder between the centres of its two faces."""
+
+    start_lps_mm: Point
+    end_lps_mm: Point
+    radius_mm: float
+
+    def contains(self, points_lps_mm: FloatArray) -> npt.NDArray[np.bool_]:
+        """Tell for points, shape (..., 3), whether they lie inside."""
+        start, end = np.array(self.start_lps_mm), np.array(self.end_lps_mm)
+        length = float(np.linalg.norm(end - start))
+        axis = (end - start) / length
+        offset = points_lps_mm - start
+        along = offset @ axis
+        radial2 = (offset**2).sum(-1) - along**2
+        inside: npt.NDArray[np.bool_] = (
+            (along >= 0) & (along <= length) & (radial2 <= self.radius_mm**2)
+        )
+        return inside
+
+    def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper corner of a box that holds the shape."""
+        ends = np.array([self.start_lps_mm, self.end_lps_mm])
+        return ends.min(0) - self.radius_mm, ends.max(0) + self.radius_mm
+
+    @property
+    def volume_ml(self) -> float:
+        """Exact volume."""
+        length = np.linalg.norm(np.subtract(self.end_lps_mm, self.start_lps_mm))
+        return float(np.pi * self.radius_mm**2 * length / 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EllipticDisc:
+    """An upright elliptic cylinder: the shape of a vertebral body."""
+
+    centre_lps_mm: Point
+    semi_axes_mm: Point
+
+    def contains(self, points_lps_mm: FloatArray) -> npt.NDArray[np.bool_]:
+        """Tell for points, shape (..., 3), whether they lie inside."""
+        scaled = (points_lps_mm - np.array(self.centre_lps_mm)) / self.semi_axes_mm
+        inside: npt.NDArray[np.bool_] = (
+            scaled[..., 0] ** 2 + scaled[..., 1] ** 2 <= 1.0
+        ) & (np.abs(scaled[..., 2]) <= 1.0)
+        return inside
+
+    def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper corner of a box that holds the shape."""
+        centre, half = np.array(self.centre_lps_mm), np.array(self.semi_axes_mm)
+        return centre - half, centre + half

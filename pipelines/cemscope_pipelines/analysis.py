@@ -1,0 +1,167 @@
+"""The main job: a series in, a case folder out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cemscope.dicom import choose_series, list_series, read_series
+from cemscope.findings import CementVolume
+from cemscope.volume import CTVolume
+from cemscope_pipelines.case import CaseResult, analyse_case
+from cemscope_pipelines.case_folder import (
+    HTML_FILE,
+    MATERIALS_FILE,
+    PREVIEW_FILE,
+    PROVENANCE_FILE,
+    REPORT_FILE,
+    VERTEBRAE_FILE,
+    check_target,
+    written_whole,
+)
+from cemscope_pipelines.config import AnalysisConfig
+from cemscope_pipelines.label_files import write_label_map
+from cemscope_pipelines.pictures.composition import CaseImages
+from cemscope_pipelines.provenance import record_provenance
+from cemscope_pipelines.stages import StageClock, StageListener, ignore_progress
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisJob:
+    """What `analyse_series` is to do.
+
+    Attributes
+    ----------
+    series : Path
+        Folder, file or zip with a CT series.
+    case_folder : Path
+        Where the case goes.
+    config : AnalysisConfig
+        How it is measured.
+    series_uid : str or None
+        Which series, where there are several; None takes the most suitable.
+    command : tuple of str
+        Words of the command line, for the provenance.
+    """
+
+    series: Path
+    case_folder: Path
+    config: AnalysisConfig
+    series_uid: str | None = None
+    command: tuple[str, ...] = ()
+
+
+def case_images(result: CaseResult) -> CaseImages:
+    """Collect what the pictures of a case are made from."""
+    found = result.augmentation
+    return CaseImages(
+        ct=result.ct,
+        spine=result.spine,
+        materials=found.materials,
+        cement=tuple(
+            one.cement for one in found.cement if isinstance(one.cement, CementVolume)
+        ),
+        leaks=found.leaks,
+        screws=found.screws,
+        settings=result.config.pictures,
+    )
+
+
+def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
+    """Write the case folder, whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds something that must not be replaced.
+    ExportError
+        If the disk refuses.
+    """
+    # matplotlib and jinja2 are loaded only where pictures are made
+    from cemscope_pipelines.pictures.preview import render_axial_views, render_preview
+    from cemscope_pipelines.report_html import render_html
+
+    with written_whole(job.case_folder) as part:
+        (part / REPORT_FILE).write_text(
+            result.report.to_json(), encoding="utf-8", newline="\n"
+        )
+        with clock.stage("label maps"):
+            write_label_map(result.spine.labels, part / VERTEBRAE_FILE)
+            write_label_map(result.augmentation.materials, part / MATERIALS_FILE)
+        with clock.stage("pictures"):
+            images = case_images(result)
+            preview = render_preview(images)
+            (part / PREVIEW_FILE).write_bytes(preview)
+            html = render_html(result.report, preview, render_axial_views(images))
+            (part / HTML_FILE).write_text(html, encoding="utf-8", newline="\n")
+        provenance = record_provenance(
+            result, job.series, job.command, tuple(clock.records)
+        )
+        (part / PROVENANCE_FILE).write_text(
+            provenance.to_json(), encoding="utf-8", newline="\n"
+        )
+
+
+def _say_nothing(message: str) -> None:
+    """Drop a message."""
+
+
+def read_job_series(
+    job: AnalysisJob, clock: StageClock, say: Callable[[str], None] = _say_nothing
+) -> CTVolume:
+    """Choose and read the series of a job, and tell which one it is.
+
+    Raises
+    ------
+    SeriesError
+        If the input is no CT series that can be measured.
+    """
+    settings = job.config.reading
+    with clock.stage("headers"):
+        choice = choose_series(list_series(job.series, settings.stack), job.series_uid)
+    chosen = choice.chosen
+    say(
+        f"series {chosen.name}: {chosen.slices} slices of {chosen.rows} x "
+        f"{chosen.columns} ({choice.reason})"
+        + (f"; {len(choice.rejected)} others not taken" if choice.rejected else "")
+    )
+    with clock.stage("reading") as share_done:
+        return read_series(
+            chosen,
+            progress=lambda done, total: share_done(done / max(1, total)),
+            settings=settings,
+        )
+
+
+def analyse_series(
+    job: AnalysisJob,
+    listener: StageListener = ignore_progress,
+    say: Callable[[str], None] = _say_nothing,
+) -> CaseResult:
+    """Read a series, measure it and write its case folder.
+
+    Parameters
+    ----------
+    job
+        What to read, how to measure, where to write.
+    listener
+        Told about the progress of each stage.
+    say
+        Takes messages for the user, e.g. which series was chosen.
+
+    Raises
+    ------
+    SeriesError
+        If the input is no CT series that can be measured.
+    LabelMapError
+        If an imported label map cannot be used.
+    SegmentationError
+        If no vertebra is found.
+    ConfigError, ExportError
+        If the case folder cannot be written.
+    """
+    check_target(job.case_folder)
+    clock = StageClock(listener)
+    ct = read_job_series(job, clock, say)
+    result = analyse_case(ct, job.config, clock)
+    write_case(job, result, clock)
+    return result

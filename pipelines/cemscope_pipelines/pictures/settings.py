@@ -1,0 +1,42 @@
+"""How pictures are made."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSettings:
+    """How pictures are made.
+
+    Attributes
+    ----------
+    window_centre_hu, window_width_hu : float
+        Grey scale; the default is a bone window that keeps cement below white.
+    slab_mm : float
+        Thickness of the coronal and sagittal slabs.
+    axial_slab_mm : float
+        Thickness of the axial views.
+    margin_mm : float
+        Shown above the highest and below the lowest vertebra of interest.
+    max_axial_views : int
+        At most so many axial views in the HTML report.
+    """
+
+    window_centre_hu: float = 450.0
+    window_width_hu: float = 1700.0
+    slab_mm: float = 12.0
+    axial_slab_mm: float = 3.0
+    margin_mm: float = 22.0
+    max_axial_views: int = 24
+
+    def __post_init__(self) -> None:
+        for name in ("window_width_hu", "slab_mm", "axial_slab_mm"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")
+        if self.margin_mm < 0.0 or self.max_axial_views < 0:
+            raise ValueError("expected margin_mm and max_axial_views of at least 0")
+
+    @property
+    def window_hu(self) -> tuple[float, float]:
+        """Black and white end of the grey scale."""
+        half = self.window_width_hu / 2.0
+        return self.window_centre_hu - half, self.window_centre_hu + half

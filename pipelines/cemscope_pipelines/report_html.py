@@ -1,0 +1,63 @@
+"""The HTML report: one file that needs nothing else."""
+
+import base64
+
+import jinja2
+
+from cemscope_pipelines.report import NotAssessedEntry, Report
+
+LOCATION_NAMES = {"epidural": "spinal canal (epidural)"}
+"""Plain words where the code alone would not be understood."""
+
+
+def _shown(value: float | NotAssessedEntry, decimals: int = 2) -> str:
+    if isinstance(value, NotAssessedEntry):
+        return "not assessed"
+    return f"{value:.{decimals}f}"
+
+
+def _text(value: object) -> str:
+    return "not known" if isinstance(value, NotAssessedEntry) else str(value)
+
+
+def _place(location: str) -> str:
+    return LOCATION_NAMES.get(location, location.replace("_", " "))
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def render_html(
+    report: Report, preview_png: bytes, axial_pngs: tuple[tuple[str, bytes], ...]
+) -> str:
+    """Render the report of a case.
+
+    Parameters
+    ----------
+    report
+        The measurements.
+    preview_png
+        Picture of the whole spine.
+    axial_pngs
+        Title and picture of each axial view.
+
+    Returns
+    -------
+    str
+        HTML with all pictures embedded; it holds no patient identity.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cemscope_pipelines"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"shown": _shown, "text": _text, "place": _place}
+    environment.tests["not_assessed"] = lambda v: isinstance(v, NotAssessedEntry)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        preview=_data_uri(preview_png),
+        axials=[(title, _data_uri(png)) for title, png in axial_pngs],
+    )

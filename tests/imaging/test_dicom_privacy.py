@@ -1,0 +1,147 @@
+"""Nothing that identifies a patient may leave the reader but in the DICOM objects."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from cases.series import BROKEN_SERIES, BrokenSeries, datasets, phantom_ct, save
+from cemscope.dicom import SeriesSummary, list_series, read_series
+from cemscope.errors import CemscopeError
+from cemscope.testing.dicom_writer import PixelEncoding, WriteOptions
+
+CANARY = "Canary"
+"""Stands in every field that can hold a person, and in folder names."""
+
+
+def _plant(slices: list[Dataset]) -> list[Dataset]:
+    for dataset in slices:
+        dataset.PatientName = f"{CANARY}^Jane"
+        dataset.PatientID = f"{CANARY}-7"
+        dataset.PatientComments = f"{CANARY} 1950"
+        dataset.ReferringPhysicianName = f"{CANARY}^Doctor"
+        dataset.InstitutionName = f"{CANARY} hospital"
+        dataset.StudyDescription = f"{CANARY} spine"
+        dataset.SeriesDescription = f"{CANARY} axial"
+        dataset.ProtocolName = f"{CANARY} protocol"
+    return slices
+
+
+def _spoil(folder: Path) -> None:
+    """Put words where dates and numbers belong: pydicom's warnings quote them."""
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        for proper in (b"20260101", b"19500101", b"120000", b"120.0 "):
+            assert proper in data
+            data = data.replace(proper, f"{CANARY}50"[: len(proper)].encode())
+        path.write_bytes(data)
+
+
+def _everything_said(series: tuple[SeriesSummary, ...]) -> str:
+    return "".join(
+        str((s.name, s.part_label, s.acquisition, s.findings, s.notices, s.image_type))
+        for s in series
+    )
+
+
+def test_a_sound_series_says_nothing_of_the_patient(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    folder = save(_plant(datasets()), tmp_path / f"{CANARY}^Jane" / "ct")
+    ct = read_series(folder)
+    said = _everything_said(list_series(folder))
+    captured = capfd.readouterr()
+    said += caplog.text + captured.out + captured.err
+    said += str((ct.notices, ct.acquisition, ct.source))
+    assert CANARY not in said
+
+
+@pytest.mark.parametrize("case", BROKEN_SERIES, ids=lambda c: c.name)
+def test_no_refusal_names_the_patient(
+    case: BrokenSeries, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    folder = save(_plant(case.slices()), tmp_path / f"{CANARY}^Jane" / "ct")
+    with pytest.raises(CemscopeError) as refusal:
+        read_series(folder)
+    said = str(refusal.value) + caplog.text
+    error: BaseException | None = refusal.value
+    while error is not None:
+        said += repr(error)
+        error = error.__cause__ or (
+            None if error.__suppress_context__ else error.__context__
+        )
+    assert CANARY not in said
+
+
+def test_values_of_the_wrong_kind_are_not_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slices = _plant(datasets())
+    for dataset in slices:
+        dataset.PatientBirthDate = "19500101"
+    folder = save(slices, tmp_path / "ct")
+    _spoil(folder)
+    caplog.set_level(logging.DEBUG)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ct = read_series(folder)
+        said = _everything_said(list_series(folder))
+    captured = capfd.readouterr()
+    said += str((ct.acquisition, ct.notices)) + caplog.text + captured.out
+    said += captured.err + "".join(str(w.message) for w in caught)
+    assert CANARY not in said
+    assert ct.acquisition.acquisition_date is None
+    assert ct.acquisition.kvp is None
+
+
+@pytest.mark.parametrize("keyword", ["Modality", "RescaleType"])
+def test_free_text_in_a_code_is_not_quoted(keyword: str, tmp_path: Path) -> None:
+    slices = datasets()
+    for dataset in slices:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            setattr(dataset, keyword, f"{CANARY} born 1950")
+    with pytest.raises(CemscopeError, match="found UNKNOWN") as refusal:
+        read_series(save(slices, tmp_path / "ct"))
+    assert CANARY not in str(refusal.value)
+
+
+def test_damaged_compressed_pixels_are_refused_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for encoding in (
+        PixelEncoding.JPEG2000_LOSSLESS,
+        PixelEncoding.JPEG_LS_LOSSLESS,
+        PixelEncoding.RLE,
+        PixelEncoding.JPEG_LOSSLESS,
+    ):
+        folder = save(
+            _plant(datasets(phantom_ct((12, 40, 36)))),
+            tmp_path / encoding.name,
+            WriteOptions(encoding),
+        )
+        path = sorted(folder.iterdir())[3]
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = dataset.PixelData[:60] + bytes(200)
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+        caplog.clear()
+        capfd.readouterr()
+        with pytest.raises(CemscopeError, match="unreadable") as refusal:
+            read_series(folder)
+        captured = capfd.readouterr()
+        assert CANARY not in str(refusal.value) + captured.out + captured.err
+        assert caplog.text == ""
+
+
+def test_silence_ends_with_the_reading(tmp_path: Path) -> None:
+    mode = pydicom.config.settings.reading_validation_mode
+    filters = list(logging.getLogger("pydicom").filters)
+    read_series(save(datasets(), tmp_path / "ct"))
+    assert pydicom.config.settings.reading_validation_mode == mode
+    assert logging.getLogger("pydicom").filters == filters

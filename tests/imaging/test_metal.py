@@ -1,0 +1,70 @@
+"""Metal: level, rods and heads apart from shafts, parts far from the spine."""
+
+import numpy as np
+import pytest
+
+from cases.augmented_spines import fixation, vertebroplasty
+from cemscope.findings import MetalKind
+from cemscope.measurement.augmentation import measure_augmentation
+from cemscope.segmentation.metal import (
+    MetalSettings,
+    find_distant_metal,
+    metal_core_level_hu,
+)
+from cemscope.segmentation.scan_region import ScanRegion, box_around
+from cemscope.testing.phantom_shapes import Cylinder
+from cemscope.testing.phantoms import Contrast, Phantom, Scanner
+from cemscope.volume import CTVolume
+
+
+def region_of(phantom: Phantom) -> ScanRegion:
+    box = box_around(phantom.spine.labels.labels > 0, phantom.ct.geometry, 40.0)
+    assert box is not None
+    return ScanRegion.of_box(phantom.ct, phantom.spine.labels, box)
+
+
+def test_level_lies_between_cement_and_metal_on_an_extended_scale() -> None:
+    phantom = fixation(Scanner(clip_hu=None), Contrast(cement_hu=3300.0))
+    level = metal_core_level_hu(region_of(phantom), None, MetalSettings())
+    assert 3300.0 < level < 8000.0 * 0.75
+
+
+def test_level_is_just_below_the_ceiling_of_a_clipped_scan() -> None:
+    level = metal_core_level_hu(region_of(fixation()), 3071, MetalSettings())
+    assert 0.9 * 3071 < level < 3071
+
+
+def test_rods_screws_and_volumes() -> None:
+    phantom = fixation()
+    found = measure_augmentation(phantom.ct, phantom.spine)
+    kinds = [part.kind for part in found.metal]
+    assert kinds.count(MetalKind.SCREW) == 4
+    assert kinds.count(MetalKind.ROD) == 2
+    assert MetalKind.OTHER not in kinds
+    true_ml = (
+        float(phantom.metal_fraction.sum()) * phantom.ct.geometry.voxel_volume_mm3 / 1e3
+    )
+    total = sum(part.volume_ml for part in found.metal)
+    # Heads and rods are counted above 93 % of the ceiling, 0.3 mm outside their surface.
+    assert total == pytest.approx(true_ml, rel=0.2)
+
+
+def test_a_nail_far_from_the_spine_is_other_metal() -> None:
+    phantom = vertebroplasty()
+    ct = phantom.ct
+    hu = ct.hu.copy()
+    shaft = Cylinder((40.0, 50.0, -20.0), (40.0, 50.0, 10.0), 4.0)
+    grid = np.stack(np.meshgrid(*map(np.arange, hu.shape), indexing="ij"), -1)
+    hu[shaft.contains(ct.geometry.index_to_lps(grid))] = 3071
+    changed = CTVolume(hu, ct.geometry, clipped_at_hu=3071)
+    spine_box = box_around(phantom.spine.labels.labels >= 21, ct.geometry, 5.0)
+    parts = find_distant_metal(changed, spine_box, MetalSettings())
+    assert [part.kind for part, _, _ in parts] == [MetalKind.OTHER]
+    volume = parts[0][0]
+    assert volume.volume_ml == pytest.approx(shaft.volume_ml, rel=0.1)
+    assert volume.centroid_lps_mm == pytest.approx((40.0, 50.0, -5.0), abs=1.0)
+
+
+def test_nothing_bright_is_no_metal() -> None:
+    phantom = vertebroplasty(contrast=Contrast(cement_hu=1200.0))
+    assert find_distant_metal(phantom.ct, None, MetalSettings()) == ()

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cases.treated_spine import treated_spine
+from cemscope.errors import ConfigError
+from cemscope_pipelines.cli import main
+from cemscope_pipelines.cli.demo import truth_table
+from cemscope_pipelines.config import AnalysisConfig
+from cemscope_pipelines.report_builder import build_report
+from cemscope_pipelines.sample_case import (
+    LevelTruth,
+    SampleTruth,
+    find_sample,
+    read_truth,
+)
+
+DEMO_ERROR_PERCENT = 15.0
+"""What the sample's volumes must keep."""
+
+
+def test_a_named_folder_comes_before_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("given", "environment"):
+        (tmp_path / name / "baseline").mkdir(parents=True)
+    monkeypatch.setenv("CEMSCOPE_SAMPLE", str(tmp_path / "environment"))
+    assert find_sample(tmp_path / "given").name == "given"
+    assert find_sample().name == "environment"
+
+
+def test_a_missing_sample_says_how_to_get_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="clone the cemscope repository"):
+        find_sample(tmp_path)
+    status = main(["demo", "--sample", str(tmp_path), "--out", str(tmp_path / "case")])
+    assert status == 2
+    assert "CEMSCOPE_SAMPLE" in capsys.readouterr().err
+
+
+def test_without_a_manifest_there_is_no_truth(tmp_path: Path) -> None:
+    assert read_truth(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"scans": 3}'])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match="manifest"):
+        read_truth(tmp_path)
+
+
+def test_measured_and_true_volumes_stand_side_by_side() -> None:
+    case = treated_spine()
+    report = build_report(case.ct, case.spine, case.augmentation, AnalysisConfig())
+    truth = SampleTruth(
+        (LevelTruth("L4", 2.0, 0.2), LevelTruth("L2", 3.0, 0.0)),
+        ("L4-left", "L4-right"),
+    )
+    lines = truth_table(report, truth).splitlines()
+    (l4,) = [line for line in lines if line.startswith("L4")]
+    assert l4.split() == ["L4", "2.44", "2.10", "-", "2.80", "2.00", "+22.2", "no"]
+    (l3,) = [line for line in lines if line.startswith("L3")]
+    assert "not assessed" in l3
+    assert "not found: L2 with cement" in lines
+    assert lines[-1] == "screws: 1 of 2 found, 0 false"
+
+
+@pytest.mark.sample
+def test_the_demo_measures_the_sample_patient(
+    sample_dicom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (sample_dicom / "baseline").is_dir():
+        pytest.skip("sample_dicom/ holds no baseline scan")
+    out = tmp_path / "case"
+    assert main(["demo", "--sample", str(sample_dicom), "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "against the simulation's truth" in captured.out
+    assert str(out / "report.html") in captured.out
+    truth = read_truth(sample_dicom)
+    assert truth is not None
+    report = json.loads((out / "report.json").read_text())
+    cement = {v["level"]: v["cement"] for v in report["vertebrae"]}
+    for level in truth.levels:
+        if level.cement_ml > 0:
+            error = cement[level.level]["volume_ml"] / level.cement_ml - 1
+            assert abs(100 * error) < DEMO_ERROR_PERCENT, (level, error)
+    assert {screw["id"] for screw in report["screws"]} == set(truth.screw_ids)
