@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 REPORT_SCHEMA_VERSION: Literal["1.0"] = "1.0"
 """Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
 
+VOLUME_DECIMALS = 3
+"""mL: a microlitre is far below what a CT voxel can tell."""
+
 T = TypeVar("T")
 
 PointLPSmm = tuple[float, float, float]

@@ -16,6 +16,7 @@ from cemscope.spine import Spine, Vertebra
 from cemscope.volume import CTVolume, Notice
 from cemscope_pipelines.config import AnalysisConfig
 from cemscope_pipelines.report import (
+    VOLUME_DECIMALS,
     CementElsewhereEntry,
     CementEntry,
     LeakEntry,
@@ -30,9 +31,6 @@ from cemscope_pipelines.report import (
     VertebraEntry,
     WarningEntry,
 )
-
-VOLUME_DECIMALS = 3
-"""mL: a microlitre is far below what a CT voxel can tell."""
 
 LENGTH_DECIMALS = 2
 """mm"""

@@ -24,6 +24,13 @@ def _place(location: str) -> str:
     return LOCATION_NAMES.get(location, location.replace("_", " "))
 
 
+def _metal_sums(report: Report) -> list[tuple[str, int, float]]:
+    """Kind, number of parts and volume of all metal of that kind."""
+    kinds = dict.fromkeys(part.kind for part in report.metal)
+    volumes = {k: [m.volume_ml for m in report.metal if m.kind == k] for k in kinds}
+    return [(kind, len(parts), sum(parts)) for kind, parts in volumes.items()]
+
+
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
@@ -58,6 +65,7 @@ def render_html(
     environment.tests["not_assessed"] = lambda v: isinstance(v, NotAssessedEntry)
     return environment.get_template("report.html.j2").render(
         report=report,
+        metal=_metal_sums(report),
         preview=_data_uri(preview_png),
         axials=[(title, _data_uri(png)) for title, png in axial_pngs],
     )

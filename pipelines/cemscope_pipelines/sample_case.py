@@ -5,6 +5,7 @@ The sample is a simulated postoperative CT, so the true volumes are known. It st
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,27 @@ BASELINE = "baseline"
 MANIFEST_FILE = "manifest.json"
 
 
+SAME_VERTEBRA_MM = 18.0
+"""Half the distance of two lumbar vertebrae: nearer centres are one vertebra."""
+
+
 @dataclass(frozen=True, slots=True)
 class LevelTruth:
-    """What a vertebra of the sample patient really holds, mL."""
+    """What a vertebra of the sample patient really is and holds.
+
+    Attributes
+    ----------
+    level : str
+        Its name.
+    centroid_lps_mm : tuple of float
+        Centre of its body.
+    cement_ml : float
+        All its cement.
+    """
 
     level: str
+    centroid_lps_mm: tuple[float, float, float]
     cement_ml: float
-    leaked_ml: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class SampleTruth:
     Attributes
     ----------
     levels : tuple of LevelTruth
-        Vertebrae with cement.
+        Vertebrae, with and without cement.
     screw_ids : tuple of str
         Screws, e.g. "L4-left".
     """
@@ -43,12 +58,17 @@ class SampleTruth:
     levels: tuple[LevelTruth, ...]
     screw_ids: tuple[str, ...]
 
-    def level(self, name: str) -> LevelTruth:
-        """Truth of a level; one that is not listed holds no cement."""
-        for truth in self.levels:
-            if truth.level == name:
-                return truth
-        return LevelTruth(name, 0.0, 0.0)
+    def at(self, centroid_lps_mm: tuple[float, float, float]) -> LevelTruth | None:
+        """Vertebra whose centre is near a point; None where there is none."""
+        nearest = min(
+            self.levels,
+            key=lambda truth: math.dist(truth.centroid_lps_mm, centroid_lps_mm),
+            default=None,
+        )
+        if nearest is None:
+            return None
+        distance_mm = math.dist(nearest.centroid_lps_mm, centroid_lps_mm)
+        return nearest if distance_mm < SAME_VERTEBRA_MM else None
 
 
 def find_sample(given: Path | None = None) -> Path:
@@ -109,15 +129,13 @@ def read_truth(sample: Path) -> SampleTruth | None:
 def _truth_of(manifest: dict[str, Any]) -> SampleTruth:
     truth = manifest["scans"][BASELINE]["truth"]
     return SampleTruth(
-        levels=tuple(
-            LevelTruth(
-                str(vertebra["level"]),
-                float(vertebra["volume_ml"]),
-                float(vertebra["leaked_ml"]),
-            )
-            for vertebra in truth["vertebrae"]
-        ),
+        levels=tuple(_level_of(vertebra) for vertebra in truth["vertebrae"]),
         screw_ids=tuple(
             f"{screw['level']}-{screw['side']}" for screw in truth["screws"]
         ),
     )
+
+
+def _level_of(vertebra: dict[str, Any]) -> LevelTruth:
+    x, y, z = (float(c) for c in vertebra["centroid_lps_mm"])
+    return LevelTruth(str(vertebra["level"]), (x, y, z), float(vertebra["volume_ml"]))

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from cases.series import BROKEN_SERIES, BrokenSeries, datasets, phantom_ct, save
 from cemscope.dicom import SeriesSummary, list_series, read_series
+from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.errors import CemscopeError
 from cemscope.testing.dicom_writer import PixelEncoding, WriteOptions
 
@@ -137,6 +138,31 @@ def test_damaged_compressed_pixels_are_refused_in_silence(
         captured = capfd.readouterr()
         assert CANARY not in str(refusal.value) + captured.out + captured.err
         assert caplog.text == ""
+
+
+def test_what_pydicom_says_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with silenced_pydicom():
+            for logger in ("pydicom", "openjpeg.utils", "pydicom.pixels.utils"):
+                logging.getLogger(logger).error("value %s", CANARY)
+            Dataset().PatientBirthDate = f"{CANARY} born 1950"
+            pydicom.uid.UID(f"{CANARY} born 1950")
+            warnings.warn(f"value {CANARY}", stacklevel=1)
+    assert CANARY not in caplog.text
+    assert not caught
+
+
+def test_a_transfer_syntax_that_is_free_text_is_not_quoted(tmp_path: Path) -> None:
+    folder = save(datasets(), tmp_path / "ct")
+    for path in folder.iterdir():
+        proper, text = b"1.2.840.10008.1.2.1\0", b"Canary born in 1950\0"
+        assert proper in path.read_bytes()
+        path.write_bytes(path.read_bytes().replace(proper, text))
+    with pytest.raises(CemscopeError) as refusal:
+        read_series(folder)
+    assert CANARY not in str(refusal.value)
 
 
 def test_silence_ends_with_the_reading(tmp_path: Path) -> None:

@@ -76,6 +76,14 @@ def test_an_unlabelled_scout_of_another_orientation_is_split_off(
     assert read_series(folder).geometry.shape == (20, 12, 16)
 
 
+def test_a_localizer_in_the_form_of_the_slices_is_split_off(tmp_path: Path) -> None:
+    (scout,) = datasets(phantom_ct((1, 12, 16), origin_lps_mm=(-40.0, -60.0, -250.0)))
+    scout.SOPInstanceUID = "2.25.9"
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    folder = save([*datasets(), scout], tmp_path / "ct")
+    assert read_series(folder).geometry.shape == (20, 12, 16)
+
+
 def test_a_broken_series_beside_its_localizer_keeps_its_own_error(
     tmp_path: Path,
 ) -> None:

@@ -381,3 +381,27 @@ def test_quiet_keeps_errors_only(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().err
     assert "hidden" not in text
     assert "shown" in text
+
+
+@pytest.mark.real_data
+def test_a_tilted_irregular_series_is_refused_with_its_numbers(
+    cemscope_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series = cemscope_data / "real-ge-tilt-irregular"
+    assert main(["analyze", str(series), "--out", str(tmp_path / "case")]) == 3
+    message = capsys.readouterr().err
+    for number in ("18.5 degrees", "1.14 mm", "4.22 mm", "7.38 mm"):
+        assert number in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.real_data
+def test_inspect_tells_the_series_of_a_folder_apart(
+    cemscope_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(cemscope_data), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    by_slices = {series["slices"]: series for series in data["series"]}
+    assert by_slices[112]["chosen"]
+    assert by_slices[20]["measurable"]
+    assert {f["code"] for f in by_slices[28]["findings"]} >= {"gantry_tilt"}

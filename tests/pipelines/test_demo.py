@@ -55,16 +55,29 @@ def test_measured_and_true_volumes_stand_side_by_side() -> None:
     case = treated_spine()
     report = build_report(case.ct, case.spine, case.augmentation, AnalysisConfig())
     truth = SampleTruth(
-        (LevelTruth("L4", 2.0, 0.2), LevelTruth("L2", 3.0, 0.0)),
+        (
+            LevelTruth("L4", (0.0, 2.0, 35.0), 2.0),
+            LevelTruth("L2", (0.0, 0.0, 108.0), 3.0),
+        ),
         ("L4-left", "L4-right"),
     )
     lines = truth_table(report, truth).splitlines()
     (l4,) = [line for line in lines if line.startswith("L4")]
-    assert l4.split() == ["L4", "2.44", "2.10", "-", "2.80", "2.00", "+22.2", "no"]
+    assert l4.split() == [
+        "L4",
+        "L4",
+        "2.44",
+        "2.10",
+        "-",
+        "2.80",
+        "2.00",
+        "+22.2",
+        "no",
+    ]
     (l3,) = [line for line in lines if line.startswith("L3")]
-    assert "not assessed" in l3
-    assert "not found: L2 with cement" in lines
-    assert lines[-1] == "screws: 1 of 2 found, 0 false"
+    assert l3.split()[1:4] == ["none", "not", "assessed"]
+    assert "not found: L2 with 3.00 mL" in lines
+    assert lines[-1] == "screws by name: 1 of 2 found, 0 others"
 
 
 @pytest.mark.sample

@@ -4,7 +4,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -16,11 +15,6 @@ from pydicom.uid import (
 from cemscope.dicom.header import read_dataset
 from cemscope.dicom.hounsfield import StoredArray
 from cemscope.errors import UnreadablePixelsError
-
-_END_OF_IMAGE = b"\xff\xd9"
-"""Last marker of every JPEG, JPEG-LS and JPEG 2000 codestream; padding may follow."""
-
-_TRAILER_BYTES = 64
 
 _FAST_PLUGINS = {
     JPEGLSLossless: "pyjpegls",
@@ -95,9 +89,6 @@ def _decode(
             start = 2 * pixels * frame_index
             flat = np.frombuffer(dataset.PixelData, kind, count=pixels, offset=start)
             return flat.reshape(shape)
-    if syntax.is_encapsulated and syntax != RLELossless:
-        frame = get_frame(dataset.PixelData, frame_index, number_of_frames=frame_count)
-        _require_end_of_image(frame)
     # Values outside the stored bits must show, not be masked to other values.
     options: dict[str, Any] = {
         "correct_unused_bits": False,
@@ -113,9 +104,3 @@ def _decode(
         )
     stored: StoredArray = array
     return stored
-
-
-def _require_end_of_image(frame: bytes) -> None:
-    """Refuse a codestream that was cut short: decoders make up what is missing."""
-    if _END_OF_IMAGE not in frame[-_TRAILER_BYTES:]:
-        raise UnreadablePixelsError("the compressed frame is cut short")

@@ -1,6 +1,7 @@
 """Side wall of a vertebral body, in polar coordinates round its axis."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.geometry import FloatArray
@@ -13,6 +14,7 @@ from cemscope.segmentation.body_surface import (
     on_plate,
     outward_edge,
 )
+from cemscope.segmentation.edge_refinement import refined_surface
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
 
@@ -81,6 +83,13 @@ def find_wall(
     cost += settings.canal_price * in_canal
     index = smooth_surface(cost, settings.wall_step_price, closed_first_axis=True)
     radius = np.interp(index, np.arange(len(WALL_RADII_MM)), WALL_RADII_MM)
+    def across(radii: FloatArray) -> npt.NDArray[np.float32]:
+        x, y = np.cos(angle) * radii, np.sin(angle) * radii
+        low, high = on_plate(lower, x, y), on_plate(upper, x, y)
+        points = np.stack([x, y, low + level * (high - low)], axis=-1)
+        return volume.sample(frame.to_lps_mm(points))
+
+    radius = refined_surface(radius, across, 1.0 - pedicle)
     smooth: FloatArray = ndimage.gaussian_filter(
         radius, [0.7, 0.7], mode=["wrap", "nearest"]
     )

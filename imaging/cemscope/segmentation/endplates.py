@@ -1,6 +1,7 @@
 """Endplates of a vertebral body: smooth height fields of strongest edge."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.geometry import FloatArray
@@ -10,6 +11,7 @@ from cemscope.segmentation.body_surface import (
     BodySettings,
     outward_edge,
 )
+from cemscope.segmentation.edge_refinement import refined_surface
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
 
@@ -62,6 +64,13 @@ def find_endplate(
     trust = np.clip((1.15 - radius) / 0.3, 0.0, 1.0)[..., None]
     cost = -sampled * trust + 0.01 * search**2
     surface = plane + search[0] + 0.5 * smooth_surface(cost, settings.plate_step_price)
+    def across(outward_mm: FloatArray) -> npt.NDArray[np.float32]:
+        x, y = np.broadcast_arrays(left[..., None], posterior[..., None])
+        z = side * (height_mm / 2 + outward_mm)
+        points = np.stack(np.broadcast_arrays(x, y, z), axis=-1)
+        return volume.sample(frame.to_lps_mm(points))
+
+    surface = refined_surface(surface, across, trust[..., 0])
     surface = ndimage.gaussian_filter(surface, 0.7, mode="nearest")
     return side * (height_mm / 2 + surface), strength
 

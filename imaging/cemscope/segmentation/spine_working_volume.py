@@ -75,6 +75,12 @@ class WorkingVolume:
         )
         return inside
 
+    def cut_at(self, ceiling_hu: float) -> "WorkingVolume":
+        """Return the same volume with a lower ceiling."""
+        return WorkingVolume(
+            np.minimum(self.hu, np.float32(ceiling_hu)), self.inside, self.geometry
+        )
+
     def _sample(self, values: WorkingArray, points_lps_mm: FloatArray) -> WorkingArray:
         index = self.geometry.lps_to_index(points_lps_mm)
         sampled: WorkingArray = ndimage.map_coordinates(

@@ -62,6 +62,8 @@ class SurfaceSettings:
         Section of bone beside a body, as a share of the body's own, of a sacrum.
     sacrum_below : int
         Under how many of the lowest vertebrae the sacrum is looked for.
+    edge_ceiling_hu : float
+        Ceiling of the values in which the bodies' edges are looked for.
     window, canal, axis, discs, bodies, landmarks
         Tunables of the steps.
     """
@@ -77,6 +79,7 @@ class SurfaceSettings:
     least_wall: float = 0.15
     ala_above: float = 0.24
     sacrum_below: int = 5
+    edge_ceiling_hu: float = 1400.0
     window: IntensityWindow = field(default_factory=IntensityWindow)
     canal: CanalSettings = field(default_factory=CanalSettings)
     axis: AxisSettings = field(default_factory=AxisSettings)
@@ -126,9 +129,15 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
     """
     coarse = working_volume(ct, _coarse_mm(ct, settings), settings.window)
     path = find_canal(coarse, settings.canal)
-    fine = working_volume(
-        ct, settings.fine_mm, settings.window, _spine_box(path, settings)
+    # Edges keep their place only if the cortex is not cut off; everything else is
+    # steadier if it is.
+    sharp = working_volume(
+        ct,
+        settings.fine_mm,
+        replace(settings.window, ceiling_hu=settings.edge_ceiling_hu),
+        _spine_box(path, settings),
     )
+    fine = sharp.cut_at(settings.window.ceiling_hu)
     axis = spine_axis(path, fine, settings.axis)
     evidence = disc_evidence(axis, fine, settings.discs)
     discs = find_discs(evidence, settings.discs)
@@ -139,7 +148,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         )
     discs = with_cut_ends(discs, evidence, settings.discs)
     scene = BodyScene(
-        fine,
+        sharp,
         axis.points_lps_mm + axis.posterior * axis.wall_mm[:, None],
         settings.bodies,
     )

@@ -41,8 +41,8 @@ CORTEX_SHARE = 0.8
 BASIVERTEBRAL_RADIUS_MM = 2.2
 """Radius of the basivertebral foramen."""
 
-GRANULATION_DENSITY = 0.99
-"""Soft tissue in the gap round a loose screw, as muscle of this density: ~30 HU."""
+GRANULATION_DENSITY = 0.96
+"""Soft tissue in the gap round a loose screw, as muscle of this density: ~0 HU."""
 
 ENDPLATE_HEIGHT_MM = 9.5
 """Body surface further than this from the mid-plane counts as endplate."""
@@ -50,7 +50,7 @@ ENDPLATE_HEIGHT_MM = 9.5
 PLAQUE_SHARE = 0.7
 """Volume fraction of mineral, as compact bone, in a calcified plaque."""
 
-SCLEROTIC_SHARE, SCLEROTIC_MM = 0.16, 0.8
+SCLEROTIC_SHARE, SCLEROTIC_MM = 0.25, 0.9
 """Compact bone added in the rim behind the gap, and the rim's width."""
 
 

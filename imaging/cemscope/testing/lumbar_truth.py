@@ -103,7 +103,7 @@ def _vertebra(
         shape.level.name,
         round(shape.body_volume_ml, 3),
         _point(pose.to_table(shape.frame.origin_lps_mm)),
-        round(inside, 4) + round(outside, 4),
+        round(round(inside, 4) + round(outside, 4), 4),
         round(inside, 4),
         round(outside, 4),
         leaks,

@@ -38,6 +38,9 @@ AIR_HU = -1000.0
 FWHM_PER_SIGMA = 2.354820045
 """Full width at half maximum of a Gaussian with standard deviation 1."""
 
+SCATTER_SIGMA_MM = 25.0
+"""Spread of scattered radiation over the detector, at the isocentre."""
+
 LONGEST_WATER_PATH_CM = 60.0
 """The water correction is tabulated up to here; no body section is longer."""
 
@@ -99,8 +102,9 @@ class ScannerSettings:
     electronic_noise : float
         Standard deviation in quanta.
     scatter_fraction : float
-        Scatter behind a patient that the scanner's own correction leaves, as a
-        fraction of the mean primary signal of a view.
+        Scatter that the scanner's own correction leaves: this share of the signal is
+        spread over the neighbourhood. Soft tissue hardly changes, shadows of metal
+        fill up and streaks grow darker.
     ceiling_hu, floor_hu : int
         The scale; values beyond are clipped.
     seed : int
@@ -468,8 +472,14 @@ def _degrade(
 ) -> FloatArray:
     """Scatter and noise; the result stays above a thousandth of a quantum."""
     if settings.scatter_fraction > 0:
-        shadow = signal.min(axis=0, keepdims=True) + 0.1 * signal.mean(axis=0)
-        signal = signal + settings.scatter_fraction * shadow
+        width = SCATTER_SIGMA_MM / settings.bin_mm
+        smooth = np.exp(
+            ndimage.gaussian_filter1d(
+                np.log(np.maximum(signal, 1e-9)), width, axis=0, truncate=2.5
+            )
+        )
+        share = settings.scatter_fraction
+        signal = (1.0 - share) * signal + share * smooth
     if settings.photons <= 0:
         return np.maximum(signal, 1e-12)
     quanta = signal * settings.photons * settings.slice_thickness_mm

@@ -15,8 +15,8 @@ from cemscope_pipelines.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from cemscope_pipelines.report import Report
-    from cemscope_pipelines.sample_case import SampleTruth
+    from cemscope_pipelines.report import Report, VertebraEntry
+    from cemscope_pipelines.sample_case import LevelTruth, SampleTruth
 
 EXAMPLES = """\b
 Examples:
@@ -26,43 +26,53 @@ Examples:
 """
 
 
-def truth_table(report: "Report", truth: "SampleTruth") -> str:
-    """Compare measured and true volumes, from the highest vertebra to the lowest."""
-    from cemscope_pipelines.cli.table import format_table
+def _row(vertebra: "VertebraEntry", known: "LevelTruth | None") -> tuple[str, ...]:
+    """Measured and true volume of one vertebra."""
     from cemscope_pipelines.report import CementEntry
 
-    rows = []
-    for vertebra in reversed(report.vertebrae):
-        known = truth.level(vertebra.level)
-        cement = vertebra.cement
-        if not isinstance(cement, CementEntry):
-            rows.append((vertebra.level, "not assessed", "-", f"{known.cement_ml:.2f}",
-                         "-", "-"))  # fmt: skip
-            continue
-        low, high = cement.interval_ml
-        error = "-"
-        if known.cement_ml > 0.0:
-            error = f"{100.0 * (cement.volume_ml / known.cement_ml - 1.0):+.1f}"
-        rows.append(
-            (
-                vertebra.level,
-                f"{cement.volume_ml:.2f}",
-                f"{low:.2f} - {high:.2f}",
-                f"{known.cement_ml:.2f}",
-                error,
-                "yes" if low <= known.cement_ml <= high else "no",
-            )
-        )
-    header = ("level", "measured mL", "95 % interval", "true mL", "error %", "covered")
-    missed = {t.level for t in truth.levels if t.cement_ml > 0} - {
-        v.level for v in report.vertebrae
-    }
-    found = {screw.id for screw in report.screws}
-    lines = [format_table(header, rows, (0,))]
-    lines += [f"not found: {level} with cement" for level in sorted(missed)]
+    true_level = "none" if known is None else known.level
+    true_ml = 0.0 if known is None else known.cement_ml
+    start = (vertebra.level, true_level)
+    cement = vertebra.cement
+    if not isinstance(cement, CementEntry):
+        return (*start, "not assessed", "-", f"{true_ml:.2f}", "-", "-")
+    low, high = cement.interval_ml
+    error = (
+        f"{100.0 * (cement.volume_ml / true_ml - 1.0):+.1f}" if true_ml > 0.0 else "-"
+    )
+    return (
+        *start,
+        f"{cement.volume_ml:.2f}",
+        f"{low:.2f} - {high:.2f}",
+        f"{true_ml:.2f}",
+        error,
+        "yes" if low <= true_ml <= high else "no",
+    )
+
+
+def truth_table(report: "Report", truth: "SampleTruth") -> str:
+    """Compare measured and true volumes, from the highest vertebra to the lowest.
+
+    Vertebrae are matched by place, so that a wrong level name shows as such.
+    """
+    from cemscope_pipelines.cli.table import format_table
+
+    pairs = [(v, truth.at(v.centroid_lps_mm)) for v in reversed(report.vertebrae)]
+    header = (
+        "level", "true level", "measured mL", "95 % interval", "true mL", "error %",
+        "covered",
+    )  # fmt: skip
+    lines = [format_table(header, [_row(*pair) for pair in pairs], (0, 1))]
+    matched = {known.level for _, known in pairs if known is not None}
+    lines += [
+        f"not found: {known.level} with {known.cement_ml:.2f} mL"
+        for known in truth.levels
+        if known.level not in matched and known.cement_ml > 0.0
+    ]
+    found, wanted = {screw.id for screw in report.screws}, set(truth.screw_ids)
     lines.append(
-        f"screws: {len(found & set(truth.screw_ids))} of {len(truth.screw_ids)} found, "
-        f"{len(found - set(truth.screw_ids))} false"
+        f"screws by name: {len(found & wanted)} of {len(wanted)} found, "
+        f"{len(found - wanted)} others"
     )
     return "\n".join(lines)
 

@@ -23,6 +23,7 @@ from cemscope_pipelines.pictures.view import (
     level_texts,
     make_view,
 )
+from cemscope_pipelines.report import VOLUME_DECIMALS
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,6 +45,15 @@ NEIGHBOURS_MM = 45.0
 
 LONG_VIEW_PIXEL_MM = 0.4
 AXIAL_PIXEL_MM = 0.3
+
+
+SHOWN_FROM_ML = 0.005
+"""Less cement is written as 0.00 mL and gets no picture of its own."""
+
+
+def shown_ml(volume_ml: float) -> str:
+    """Two decimals of the volume as the report rounds it, so that both agree."""
+    return f"{round(volume_ml, VOLUME_DECIMALS):.2f}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,8 +86,8 @@ class CaseImages:
 
     @property
     def augmented_levels(self) -> tuple[str, ...]:
-        """Levels with cement, from the highest to the lowest."""
-        with_cement = {c.level for c in self.cement if c.volume_ml > 0.0}
+        """Levels with cement worth a picture, from the highest to the lowest."""
+        with_cement = {c.level for c in self.cement if c.volume_ml >= SHOWN_FROM_ML}
         return tuple(
             v.level.name
             for v in reversed(self.spine.vertebrae)
@@ -107,7 +117,11 @@ def _z_range_mm(images: CaseImages) -> tuple[float, float]:
 
 
 def _notes(images: CaseImages) -> dict[str, str]:
-    return {c.level: f"{c.volume_ml:.2f} mL" for c in images.cement if c.volume_ml > 0}
+    return {
+        c.level: f"{shown_ml(c.volume_ml)} mL"
+        for c in images.cement
+        if c.volume_ml >= SHOWN_FROM_ML
+    }
 
 
 def long_views(images: CaseImages) -> tuple[PictureView, PictureView]:
@@ -221,7 +235,7 @@ def leak_view(images: CaseImages, leak: Leak) -> PictureView | None:
     place = ", ".join(leak.locations).replace("_", " ") or "place not told"
     return _axial(
         images, vertebra, height, f"Axial {leak.level}, leak {leak.leak_id}",
-        f"{leak.volume_ml:.2f} mL, {place}",
+        f"{shown_ml(leak.volume_ml)} mL, {place}",
     )  # fmt: skip
 
 

@@ -37,7 +37,10 @@ DRAWING_ORDER = (OTHER_METAL, SCREW, CEMENT, LEAKED)
 
 OUTLINE_COLOUR = (0.55, 1.00, 0.60)
 BACKGROUND = "black"
-FILL_OPACITY = 0.5
+FILL_OPACITY = 0.35
+TINT = 0.6
+"""How far the grey picture under a material takes its colour."""
+
 FULL_OPACITY_MM = 1.5
 """Material thinner than this along the view is drawn fainter."""
 
@@ -55,17 +58,29 @@ def new_figure(width_px: int, height_px: int, dpi: int = 100) -> Figure:
     return figure
 
 
-def _overlay_rgba(view: PictureView) -> npt.NDArray[np.float32]:
-    rgba = np.zeros((*view.plane.shape, 4), np.float32)
+def composite_rgb(
+    view: PictureView, window_hu: tuple[float, float]
+) -> npt.NDArray[np.float32]:
+    """Grey picture with the materials laid over it, shape (rows, columns, 3), 0 to 1.
+
+    The grey under a material is tinted, too: implants are white in the grey scale,
+    and a colour that is only mixed with white would look pale.
+    """
+    low, high = window_hu
+    grey = np.clip((view.grey_hu - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    rgb = np.repeat(grey[..., None], 3, axis=2)
     for label in DRAWING_ORDER:
         thickness = view.material_mm.get(label)
         if thickness is None:
             continue
-        strength = np.clip(thickness / FULL_OPACITY_MM, 0.0, 1.0)
-        shown = strength > 0.0
-        rgba[shown, :3] = MATERIAL_COLOURS[label]
-        rgba[shown, 3] = FILL_OPACITY * (0.4 + 0.6 * strength[shown])
-    return rgba
+        shown = thickness > 0.0
+        colour = np.array(MATERIAL_COLOURS[label], np.float32)
+        strength = np.clip(thickness[shown] / FULL_OPACITY_MM, 0.0, 1.0)[:, None]
+        opacity = FILL_OPACITY * (0.4 + 0.6 * strength)
+        tint = 1.0 - TINT * (1.0 - colour)
+        under = grey[shown][:, None]  # only the topmost material colours a pixel
+        rgb[shown] = (1.0 - opacity) * under * tint + opacity * colour
+    return rgb
 
 
 def _contour(
@@ -136,9 +151,7 @@ def draw_view(
         )
     )
     axes.set_axis_off()
-    axes.imshow(view.grey_hu, cmap="gray", vmin=window_hu[0], vmax=window_hu[1],
-                interpolation="bilinear")  # fmt: skip
-    axes.imshow(_overlay_rgba(view), interpolation="nearest")
+    axes.imshow(composite_rgb(view, window_hu), interpolation="bilinear")
     for mask in view.outlines.values():
         _contour(axes, mask, OUTLINE_COLOUR, 0.9, 1.0 / view.plane.pixel_mm)
     for label in DRAWING_ORDER:

@@ -9,6 +9,7 @@ from cemscope_pipelines.pictures.composition import (
     axial_view,
     leak_view,
     long_views,
+    shown_ml,
     worst_axial_view,
 )
 from cemscope_pipelines.pictures.drawing import (
@@ -46,9 +47,9 @@ def table_lines(images: CaseImages) -> tuple[str, ...]:
         c = by_level[level]
         unsure = "  level unsure" if confidence[level] < UNSURE_LEVEL else ""
         lines.append(
-            f"{level:<5}  {c.volume_ml:9.2f}  "
-            f"{c.interval.low_ml:5.2f} - {c.interval.high_ml:5.2f}  "
-            f"{c.leaked_ml:7.2f}{unsure}"
+            f"{level:<5}  {shown_ml(c.volume_ml):>9}  "
+            f"{shown_ml(c.interval.low_ml):>5} - {shown_ml(c.interval.high_ml):>5}  "
+            f"{shown_ml(c.leaked_ml):>7}{unsure}"
         )
     if len(lines) == 1:
         lines = ["no cement found"]
