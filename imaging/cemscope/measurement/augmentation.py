@@ -48,6 +48,7 @@ from cemscope.segmentation.metal import (
 from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
 from cemscope.segmentation.screw_profile import TYPICAL_BLUR_SIGMA_MM
 from cemscope.segmentation.screws import ScrewModel, ScrewSettings, find_screws
+from cemscope.segmentation.shaft_rim import subtract_shafts
 from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
 from cemscope.spine import Spine
 from cemscope.volume import CTVolume, LabelArray, LabelMap, Notice
@@ -179,16 +180,17 @@ def _measure_region(
     ct: CTVolume, spine: Spine, box: Box, settings: AugmentationSettings
 ) -> _RegionResult:
     region = ScanRegion.of_box(ct, spine.labels, box)
-    levels = estimate_tissue_levels(ct, spine, settings.cement.levels)
+    levels = estimate_tissue_levels(
+        region, spine, ct.clipped_at_hu, settings.cement.levels
+    )
     core_level = metal_core_level_hu(region, ct.clipped_at_hu, settings.metal)
     screws = find_screws(ct, spine, core_level, settings.screws)
     metal = map_spinal_metal(region, spine, screws, core_level, settings.metal)
     log.info(
         "levels %s; %d screws, metal above %.0f HU", levels, len(screws), core_level
     )
-    level, parts = find_cement(
-        region, metal, screws, levels, settings.cement, settings.metal
-    )
+    tissue = subtract_shafts(region, metal, screws, settings.metal, settings.cement.rim)
+    level, parts = find_cement(region, spine, tissue, levels, settings.cement)
     materials = np.zeros(region.hu.shape, np.uint8)
     materials[metal.hardware == 1] = SCREW
     materials[metal.hardware >= 2] = OTHER_METAL

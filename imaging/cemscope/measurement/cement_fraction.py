@@ -12,7 +12,14 @@ from cemscope.segmentation.cement import (
     background_hu,
 )
 from cemscope.segmentation.cement_level import CementLevel
-from cemscope.segmentation.scan_region import ScanRegion, ball
+from cemscope.segmentation.scan_region import (
+    ScanRegion,
+    closed,
+    grown,
+    joint,
+    label_boxes,
+    widened,
+)
 from cemscope.segmentation.tissue_levels import TissueLevels, eroded_hu
 from cemscope.spine import Spine
 from cemscope.volume import BoolArray, LabelArray
@@ -118,7 +125,7 @@ def local_level_hu(
     if level.clipped:
         return full
     core = eroded_hu(
-        np.where(part.solid, part.tissue_hu, np.float32(0.0)),
+        np.where(part.solid, part.tissue_hu, np.int16(0)),
         part.region.geometry,
         settings.levels.core_radius_mm,
     )
@@ -242,14 +249,19 @@ def assign_owners(fractions: FractionMap, spine: Spine) -> Ownership:
         )
         owner = np.where(fractions.halo, owner[tuple(index)], 0).astype(np.uint8)
     outside_mm = np.zeros(solid.shape, np.float32)
-    for number in np.unique(owner[owner > 0]):
-        body = bodies == number
-        mine = owner == number
-        if body.any():
-            distance = ndimage.distance_transform_edt(~body, sampling=spacing)
-            outside_mm[mine] = distance[mine]
+    for number, box in enumerate(ndimage.find_objects(owner), start=1):
+        if box is None:
+            continue
+        mine = owner[box] == number
+        present = bodies == number
+        if present.any():
+            wide = joint((box, ndimage.find_objects(present.view(np.uint8))[0]))
+            distance = ndimage.distance_transform_edt(~present[wide], sampling=spacing)
+            view = outside_mm[wide]
+            own = owner[wide] == number
+            view[own] = distance[own]
         else:
-            outside_mm[mine] = np.where(arches[mine] > 0, 0.0, np.inf)
+            outside_mm[box][mine] = np.where(arches[box][mine] > 0, 0.0, np.inf)
     inside = (owner > 0) & (bodies == owner)
     return Ownership(owner, inside, arches > 0, outside_mm)
 
@@ -258,21 +270,28 @@ def _closed_bodies(region: ScanRegion, spine: Spine) -> tuple[LabelArray, LabelA
     """Bodies closed over veins and cement voids, and arches widened by a voxel."""
     bodies = np.zeros(region.hu.shape, np.uint8)
     arches = np.zeros(region.hu.shape, np.uint8)
-    closing = ball(2.5, region.geometry)
-    rim = ball(1.0, region.geometry)
-    present = set(np.unique(region.labels).tolist())
+    boxes = label_boxes(region)
     for index, vertebra in enumerate(spine.vertebrae, start=1):
-        if vertebra.level.number in present:
-            body = region.labels == vertebra.level.number
-            pad = max(closing.shape)
-            closed = ndimage.binary_closing(np.pad(body, pad), closing)
-            closed = closed[pad:-pad, pad:-pad, pad:-pad]
-            closed = ndimage.binary_fill_holes(closed | body)
-            bodies[closed & ((bodies == 0) | body)] = index
-        if vertebra.level.arch_number in present:
-            arch = region.labels == vertebra.level.arch_number
-            arches[ndimage.binary_dilation(arch, rim) & (arches == 0)] = index
+        number, arch_number = vertebra.level.number, vertebra.level.arch_number
+        if number in boxes:
+            box = widened(boxes[number], 2.0 * CLOSING_MM, region.geometry)
+            geometry = region.geometry.crop(box)
+            body = region.labels[box] == number
+            full = closed(body, CLOSING_MM, geometry) | body
+            bodies[box][full & ((bodies[box] == 0) | body)] = index
+        if arch_number in boxes:
+            box = widened(boxes[arch_number], 2.0 * ARCH_RIM_MM, region.geometry)
+            geometry = region.geometry.crop(box)
+            arch = grown(region.labels[box] == arch_number, ARCH_RIM_MM, geometry)
+            arches[box][arch & (arches[box] == 0)] = index
     if spine.canal is not None:
         arches[spine.canal.voxels[region.box]] = 0
     arches[bodies > 0] = 0
     return bodies, arches
+
+
+CLOSING_MM = 2.5
+"""Veins and cement voids up to twice as wide are part of the body."""
+
+ARCH_RIM_MM = 1.0
+"""Cortex that an outline of the arch misses."""

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from cemscope.findings import Certainty, Leak, NotAssessed
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
+from cemscope.segmentation.metal import points_near
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.segmentation.screws import ScrewModel
 from cemscope.spine import Spine, Vertebra
@@ -97,15 +98,15 @@ def find_leaks(
     leaks: list[Leak] = []
     counts = list(first_numbers)
     reach = int(np.ceil(3.0 / min(spacing)))
+    sizes = np.bincount(pieces.ravel())
     for piece_number, box in enumerate(ndimage.find_objects(pieces), start=1):
+        if sizes[piece_number] < settings.minimum_voxels:
+            continue
         wide = tuple(slice(max(p.start - reach, 0), p.stop + reach) for p in box)
         piece = pieces[wide] == piece_number
         distance = np.where(piece, owners.outside_mm[wide], 0.0)
         farthest = float(distance[np.isfinite(distance)].max(initial=0.0))
-        if (
-            piece.sum() < settings.minimum_voxels
-            or farthest < settings.minimum_reach_mm
-        ):
+        if farthest < settings.minimum_reach_mm:
             continue
         # The blur around the piece, as far as it is outside and no other piece's.
         index = ndimage.distance_transform_edt(~piece, sampling=spacing)
@@ -152,14 +153,13 @@ def _tracks(
     track = np.zeros(region.hu.shape, np.bool_)
     if not screws:
         return track
-    grid = np.stack(np.meshgrid(*map(np.arange, region.hu.shape), indexing="ij"), -1)
-    points = region.geometry.index_to_lps(grid)
     for screw in screws:
+        box, points = points_near(region, screw, settings.track_mm)
         vertebra = spine.vertebra(screw.level)
         distance, t = screw.distances_mm(points)
         behind = vertebra.frame.to_local_mm(points)[..., 1] > 0.0
         near = distance + screw.shaft.radius_mm <= settings.track_mm
-        track |= near & behind & (t < screw.tip_mm)
+        track[box] |= near & behind & (t < screw.tip_mm)
     return track
 
 

@@ -83,6 +83,7 @@ def find_wall(
     cost += settings.canal_price * in_canal
     index = smooth_surface(cost, settings.wall_step_price, closed_first_axis=True)
     radius = np.interp(index, np.arange(len(WALL_RADII_MM)), WALL_RADII_MM)
+
     def across(radii: FloatArray) -> npt.NDArray[np.float32]:
         x, y = np.cos(angle) * radii, np.sin(angle) * radii
         low, high = on_plate(lower, x, y), on_plate(upper, x, y)

@@ -19,6 +19,10 @@ BODY_DEPTH_MM = 15.0
 """From the posterior wall to the body's axis; half of a lumbar body of 30-35 mm."""
 
 
+TILT_PRICE = 0.06
+"""Likeness lost by a tilt of 30 degrees (sagittal) or 15 degrees (lateral)."""
+
+
 @dataclass(frozen=True, slots=True)
 class DiscSettings:
     """Tunables of the search for discs.
@@ -60,8 +64,8 @@ class DiscSettings:
     bridge_pedicle_hu: float = 170.0
     lowest_vertebra_mm: float = 14.0
     highest_vertebra_mm: float = 46.0
-    disc_weight: float = 1.0
-    pedicle_weight: float = 1.5
+    disc_weight: float = 0.8
+    pedicle_weight: float = 2.5
     uneven_price: float = 3.0
     disc_toll: float = 0.35
     border_mm: float = 6.0
@@ -76,7 +80,8 @@ class Disc:
     Attributes
     ----------
     step : float
-        Position along the axis where the disc crosses the bodies' own axis.
+        Position along the axis where the disc meets the bodies' posterior wall; the
+        neural foramina lie there too, however much the disc is tilted.
     sagittal_tilt_deg : float
         Positive where the disc rises to the front.
     lateral_tilt_deg : float
@@ -139,7 +144,7 @@ def _dark_bands(
 ) -> tuple[FloatArray, FloatArray]:
     """Best disc likeness and its tilt per step, over all tilts."""
     steps = np.arange(len(axis), dtype=float)
-    depth = np.arange(-9.0, 10.0, 3.0)
+    in_front = np.arange(6.0, 25.0, 3.0)
     side = np.arange(-12.0, 13.0, 4.0)
     sagittal = np.arange(
         -settings.largest_sagittal_tilt_deg,
@@ -153,20 +158,19 @@ def _dark_bands(
     )
     best = np.full(len(axis), -np.inf)
     tilts = np.zeros((len(axis), 2))
-    middle = axis.wall_mm - BODY_DEPTH_MM
-    row = (middle[:, None, None] + depth[None, :, None]) + 60.0
+    row = axis.wall_mm[:, None, None] - in_front[None, :, None] + 60.0
     column = side[None, None, :] + 32.0
     for alpha in sagittal:
         for beta in lateral:
-            rise = -depth[:, None] * np.tan(np.radians(alpha)) + side[None, :] * np.tan(
-                np.radians(beta)
-            )
+            rise = in_front[:, None] * np.tan(np.radians(alpha)) + side[
+                None, :
+            ] * np.tan(np.radians(beta))
             at = np.broadcast_arrays(steps[:, None, None] + rise, row, column)
             profile = ndimage.map_coordinates(
                 straight, np.stack(at), order=1, mode="nearest"
             ).mean(axis=(1, 2))
             score = _dip(profile.astype(float), settings)
-            score -= 0.05 * (np.abs(alpha) / 30.0 + np.abs(beta) / 15.0)
+            score -= TILT_PRICE * ((alpha / 30.0) ** 2 + (beta / 15.0) ** 2)
             better = score > best
             best[better] = score[better]
             tilts[better] = alpha, beta
@@ -193,7 +197,8 @@ def _bone_bridges(
     straight: WorkingArray, axis: SpineAxis, settings: DiscSettings
 ) -> FloatArray:
     """Pedicles (1) or foramina (0) per step, mean of both sides."""
-    from_wall = np.arange(-2.0, 6.1)
+    # From just behind the wall: old marrow in front of it is as dark as a foramen.
+    from_wall = np.arange(1.0, 7.1)
     row = axis.wall_mm[:, None] + from_wall[None, :] + 60.0
     step = np.broadcast_to(np.arange(len(axis), dtype=float)[:, None], row.shape)
     sides = []

@@ -64,6 +64,7 @@ def find_endplate(
     trust = np.clip((1.15 - radius) / 0.3, 0.0, 1.0)[..., None]
     cost = -sampled * trust + 0.01 * search**2
     surface = plane + search[0] + 0.5 * smooth_surface(cost, settings.plate_step_price)
+
     def across(outward_mm: FloatArray) -> npt.NDArray[np.float32]:
         x, y = np.broadcast_arrays(left[..., None], posterior[..., None])
         z = side * (height_mm / 2 + outward_mm)

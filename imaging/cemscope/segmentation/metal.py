@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from cemscope.findings import MetalKind, MetalVolume, PointLPS
-from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion, grown
+from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion, box_of
 from cemscope.segmentation.screws import ScrewModel
 from cemscope.spine import Spine
 from cemscope.volume import BoolArray, CTVolume
@@ -102,10 +102,11 @@ def map_spinal_metal(
     in_front = np.zeros(shape, np.bool_)
     heads: list[tuple[Box, BoolArray]] = []
     for number, screw in enumerate(screws, start=1):
-        box, points = _points_near(region, screw, margin_mm=14.0)
+        box, points = points_near(region, screw, margin_mm=IN_FRONT_MM)
         distance, t = screw.distances_mm(points)
-        shafts[box][(distance <= 0.0) & (shafts[box] == 0)] = number
-        in_front[box] |= (t > screw.neck_mm + 1.0) & (distance < 12.0)
+        depth = screw.metal_depth_mm(distance, t)
+        shafts[box][(depth >= 0.0) & (shafts[box] == 0)] = number
+        in_front[box] |= (t > screw.neck_mm + 1.0) & (distance < IN_FRONT_MM)
         offset = points - screw.head_lps_mm
         heads.append((box, (offset**2).sum(-1) <= settings.head_reach_mm**2))
     rest = bright & ~in_front & ~_bodies(region, spine)
@@ -123,18 +124,19 @@ def map_spinal_metal(
         part = near & (hardware[box] > 0)
         hardware[box][part] = 1
         head_ml.append(float(part.sum()) * region.voxel_ml)
-    volumes = _name_parts(region, spine, hardware)
+    volumes = _name_parts(region, hardware, tuple(heads))
     if level_hu >= settings.certain_level_hu * 0.6:
-        certain = (
-            (region.hu >= settings.certain_level_hu) & (shafts == 0) & (hardware == 0)
-        )
+        # Inside a vertebra only shape tells: dense cement at 80 kVp is as bright.
+        certain = (region.hu >= settings.certain_level_hu) & (region.labels == 0)
+        certain &= (shafts == 0) & (hardware == 0)
         volumes += _certain_parts(region, certain & ~in_front, hardware, settings)
     return SpinalMetal(shafts, hardware, volumes, tuple(head_ml))
 
 
-def _points_near(
+def points_near(
     region: ScanRegion, screw: ScrewModel, margin_mm: float
 ) -> tuple[Box, FloatArray]:
+    """Box around a screw, and the patient points of its voxels."""
     ends = np.array([screw.head_lps_mm, screw.tip_lps_mm])
     lower, upper = ends.min(0) - margin_mm, ends.max(0) + margin_mm
     corners = np.array(np.meshgrid(*zip(lower, upper, strict=True))).reshape(3, -1).T
@@ -142,7 +144,7 @@ def _points_near(
     shape = np.array(region.hu.shape)
     start = np.clip(np.floor(index.min(0)).astype(int), 0, shape)
     stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, start, shape)
-    box = (slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2]))
+    box = box_of(start, stop)
     grid = np.stack(np.meshgrid(*map(np.arange, start, stop), indexing="ij"), -1)
     return box, region.geometry.index_to_lps(grid)
 
@@ -154,28 +156,39 @@ def _bodies(region: ScanRegion, spine: Spine) -> BoolArray:
 
 
 def _name_parts(
-    region: ScanRegion, spine: Spine, hardware: np.ndarray
+    region: ScanRegion, hardware: np.ndarray, heads: tuple[tuple[Box, BoolArray], ...]
 ) -> tuple[MetalVolume, ...]:
-    """Rods run along the spine for at least 15 mm; the rest is other metal."""
+    """Name what hangs on the heads: a part that joins two heads is a rod."""
     parts, count = ndimage.label(hardware == 3, np.ones((3, 3, 3)))
-    if count == 0 or not spine.vertebrae:
+    if count == 0:
         return ()
-    up = np.mean([v.frame.superior for v in spine.vertebrae], axis=0)
+    joined = np.zeros(count + 1, np.int_)
+    for box, near in heads:
+        wide = ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=2)
+        joined[np.unique(parts[box][wide])] += 1
     volumes = []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         inside = parts[box] == number
         index = np.argwhere(inside) + [part.start for part in box]
-        points = region.geometry.index_to_lps(index)
-        along = float(np.ptp(points @ up))
-        across = points - np.outer(points @ up, up)
-        is_rod = along >= 15.0 and along > 1.5 * float(np.ptp(across, axis=0).max())
-        if not is_rod and len(index) * region.voxel_ml < 0.05:
+        ml = len(index) * region.voxel_ml
+        if joined[number] < 2 and ml < STUB_ML:
+            # Ends of rods and set screws beside a head go with it.
             hardware[box][inside] = 1
             continue
+        is_rod = joined[number] >= 2
         hardware[box][inside] = 2 if is_rod else 3
         kind = MetalKind.ROD if is_rod else MetalKind.OTHER
-        volumes.append(MetalVolume(kind, len(index) * region.voxel_ml, _point(points)))
+        volumes.append(
+            MetalVolume(kind, ml, _point(region.geometry.index_to_lps(index)))
+        )
     return tuple(volumes)
+
+
+STUB_ML = 0.15
+"""Smaller parts on a single head are the rod's end or the set screw."""
+
+IN_FRONT_MM = 10.0
+"""Bright things this near to a shaft in front of its neck are cement, not hardware."""
 
 
 def _certain_parts(
@@ -264,13 +277,6 @@ def _overlap(box: Box, other: Box) -> BoolArray:
     )
     mask[inner] = True
     return mask
-
-
-def hardware_zone(
-    region: ScanRegion, metal: SpinalMetal, settings: MetalSettings
-) -> BoolArray:
-    """Hardware with its rim of blooming, where nothing is measured."""
-    return grown(metal.hardware > 0, settings.rim_mm, region.geometry)
 
 
 def _point(points: FloatArray) -> PointLPS:

@@ -116,8 +116,51 @@ def ball(radius_mm: float, geometry: VoxelGeometry) -> BoolArray:
 
 def grown(mask: BoolArray, radius_mm: float, geometry: VoxelGeometry) -> BoolArray:
     """Voxels within a distance of a mask, by an exact distance transform."""
-    if not mask.any():
-        return mask.copy()
-    distance = ndimage.distance_transform_edt(~mask, sampling=geometry.spacing_mm)
-    near: BoolArray = distance <= radius_mm
+    near = np.zeros(mask.shape, np.bool_)
+    box = box_around(mask, geometry, radius_mm)
+    if box is not None:
+        distance = ndimage.distance_transform_edt(
+            ~mask[box], sampling=geometry.spacing_mm
+        )
+        near[box] = distance <= radius_mm
     return near
+
+
+def closed(mask: BoolArray, radius_mm: float, geometry: VoxelGeometry) -> BoolArray:
+    """Fill dents and gaps narrower than twice a radius, and holes."""
+    result = mask.copy()
+    box = box_around(mask, geometry, 2.0 * radius_mm)
+    if box is None:
+        return result
+    # The grid may end at the mask: a margin keeps its faces from being eroded.
+    margin = [int(np.ceil(2.0 * radius_mm / s)) for s in geometry.spacing_mm]
+    padded = np.pad(mask[box], [(m, m) for m in margin])
+    inner = tuple(slice(m, n - m) for m, n in zip(margin, padded.shape, strict=True))
+    spacing = geometry.spacing_mm
+    wide = ndimage.distance_transform_edt(~padded, sampling=spacing) <= radius_mm
+    full = ndimage.distance_transform_edt(wide, sampling=spacing) > radius_mm
+    full = ndimage.binary_fill_holes(full | padded)
+    result[box] = full[inner]
+    return result
+
+
+def label_boxes(region: "ScanRegion") -> dict[int, Box]:
+    """Box of every vertebra label that occurs in a region."""
+    found = ndimage.find_objects(region.labels)
+    return {number: box for number, box in enumerate(found, start=1) if box is not None}
+
+
+def widened(box: Box, margin_mm: float, geometry: VoxelGeometry) -> Box:
+    """Grow a box by a margin, inside the grid."""
+    parts = []
+    for part, spacing, n in zip(box, geometry.spacing_mm, geometry.shape, strict=True):
+        margin = int(np.ceil(margin_mm / spacing))
+        parts.append(slice(max(part.start - margin, 0), min(part.stop + margin, n)))
+    return parts[0], parts[1], parts[2]
+
+
+def joint(boxes: tuple[Box, ...]) -> Box:
+    """Smallest box that holds some boxes."""
+    starts = np.min([[p.start for p in box] for box in boxes], axis=0)
+    stops = np.max([[p.stop for p in box] for box in boxes], axis=0)
+    return box_of(starts, stops)

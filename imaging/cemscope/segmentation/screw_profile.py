@@ -129,6 +129,7 @@ def fit_shaft(
     free_t_mm: FloatArray,
     ceiling_hu: float | None,
     edge_mm: float,
+    blur_mm: float | None = None,
 ) -> ShaftProfile:
     """Radius of a blurred cylinder from the voxels around its free part.
 
@@ -144,6 +145,8 @@ def fit_shaft(
         Value at which the scan is clipped.
     edge_mm
         First guess of the radius.
+    blur_mm
+        Blur of the scan where it is known; None for the usual blur as a prior.
     """
     r, hu = _voxels_around(region, axis, free_t_mm, edge_mm + 2.5)
     censored = np.zeros(len(hu), np.bool_)
@@ -159,20 +162,22 @@ def fit_shaft(
     scale = 0.06 * (min(top, ceiling_hu or top) - background0)
     weight = 1.0 / np.sqrt(max(len(hu) / 60.0, 1.0))
 
+    usual = TYPICAL_BLUR_SIGMA_MM if blur_mm is None else blur_mm
+
     def residuals(p: FloatArray) -> FloatArray:
         edge, log_sigma, log_metal, background = p
         flank = special.ndtr((edge - r) / np.exp(log_sigma))
         error = background + (np.exp(log_metal) - background) * flank - hu
         error = np.where(censored, np.minimum(error, 0.0), error)
         prior = [
-            (log_sigma - np.log(TYPICAL_BLUR_SIGMA_MM)) / 0.3,
+            (log_sigma - np.log(usual)) / (0.3 if blur_mm is None else 0.03),
             (log_metal - np.log(top)) / (0.2 if hidden else 0.05),
             (background - background0) / 200.0,
         ]
         out: FloatArray = np.concatenate([weight * error / scale, prior])
         return out
 
-    start = [edge_mm - 0.2, np.log(TYPICAL_BLUR_SIGMA_MM), np.log(top), background0]
+    start = [edge_mm - 0.2, np.log(usual), np.log(top), background0]
     fit = optimize.least_squares(residuals, start, loss="soft_l1")
     sigma = float(np.exp(fit.x[1]))
     # The half-value contour of a blurred disc lies inside its edge by sigma^2 / (2 R).

@@ -22,6 +22,11 @@ from cemscope.segmentation.screw_profile import (
     fit_shaft,
 )
 from cemscope.segmentation.screw_search import search_axis, search_box
+from cemscope.segmentation.screw_thread import (
+    ThreadEstimate,
+    estimate_taper,
+    estimate_thread,
+)
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import CTVolume
 
@@ -68,6 +73,8 @@ class ScrewModel:
         Positions on the axis where the shaft leaves the head, and of the tip.
     shaft : ShaftProfile
         Radius, blur and HU of the shaft.
+    thread : ThreadEstimate
+        Mean radius of the metal where the shaft is threaded, and how it narrows.
     tip_uncertainty_mm : float
         Half-width of the range in which the tip may lie.
     free_length_mm : float
@@ -80,6 +87,7 @@ class ScrewModel:
     neck_mm: float
     tip_mm: float
     shaft: ShaftProfile
+    thread: ThreadEstimate
     tip_uncertainty_mm: float
     free_length_mm: float
 
@@ -111,6 +119,18 @@ class ScrewModel:
         )
         return np.where(outside > 0, outside, inside), t
 
+    def metal_depth_mm(self, distance_mm: FloatArray, t_mm: FloatArray) -> FloatArray:
+        """Depth inside the metal, given the result of `distances_mm`.
+
+        The shaft counts as a cylinder of the mean radius of its thread that narrows
+        towards the tip.
+        """
+        taper = max(self.thread.taper_mm, 1e-3)
+        narrow = np.clip((self.tip_mm - t_mm) / taper, 0.0, 1.0)
+        surface = self.thread.metal_radius_mm * narrow - self.shaft.radius_mm
+        depth: FloatArray = np.minimum(surface - distance_mm, self.tip_mm - t_mm)
+        return depth
+
 
 def find_screws(
     ct: CTVolume,
@@ -132,7 +152,7 @@ def find_screws(
     tuple of ScrewModel
         From the lowest level upwards, at most one per level and side.
     """
-    found: list[ScrewModel] = []
+    guesses: list[_Guess] = []
     for vertebra in spine.vertebrae:
         box = search_box(ct, spine, vertebra)
         if box is None:
@@ -146,25 +166,56 @@ def find_screws(
             )
             if axis is None:
                 continue
-            model = _fit_screw(
-                region, vertebra, axis, core_level_hu, ct.clipped_at_hu, settings
-            )
-            if model is not None:
-                found.append(model)
+            guess = _fit_axis(region, vertebra, axis, core_level_hu, settings)
+            if guess is not None:
+                guesses.append(guess)
+    ceiling = None if ct.clipped_at_hu is None else float(ct.clipped_at_hu)
+    first = [_fit_shaft(guess, core_level_hu, ceiling, None) for guess in guesses]
+    if not first:
+        return ()
+    # Blur belongs to the scan, not to a screw: all flanks share it.
+    blur = float(np.median([shaft.sigma_mm for shaft in first]))
+    found = []
+    for guess in guesses:
+        shaft = _fit_shaft(guess, core_level_hu, ceiling, blur)
+        model = _complete(guess, shaft, core_level_hu, ceiling, settings)
+        if model is not None:
+            found.append(model)
     return _without_duplicates(tuple(found), spine)
 
 
-def _fit_screw(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Guess:
+    """A fitted axis with its cross-sections, before radius and tip are known."""
+
+    region: ScanRegion
+    vertebra: Vertebra
+    axis: ScrewAxis
+    sections: CrossSections
+    edge_mm: FloatArray
+    radius_mm: FloatArray
+    free: npt.NDArray[np.bool_]
+
+    @property
+    def typical_mm(self) -> float:
+        return float(np.median(self.radius_mm[self.free]))
+
+    def bare(self, level_hu: float) -> npt.NDArray[np.bool_]:
+        """Planes whose shaft is surrounded by neither cement nor metal."""
+        ring = _ring_hu(self.sections, self.typical_mm)
+        bare: npt.NDArray[np.bool_] = self.free & (ring < 0.35 * level_hu)
+        return bare if bare.sum() >= 6 else self.free
+
+
+def _fit_axis(
     region: ScanRegion,
     vertebra: Vertebra,
     axis: ScrewAxis,
     level_hu: float,
-    ceiling_hu: int | None,
     settings: ScrewSettings,
-) -> ScrewModel | None:
+) -> _Guess | None:
+    """Move an axis into the centres of its free cross-sections."""
     t = np.arange(-40.0, 40.0, AXIAL_STEP_MM)
-    free = np.zeros(len(t), np.bool_)
-    radius = np.zeros(len(t))
     for _ in range(5):
         sections = CrossSections.sample(region, axis, t)
         edge = sections.edge_mm(level_hu)
@@ -175,36 +226,54 @@ def _fit_screw(
             & (radius < settings.maximum_radius_mm + 1.0)
             & (np.abs(t) < 30.0)
         )
-        free = _main_run(free, radius, t)
+        free = _main_run(free, radius)
         if free.sum() * AXIAL_STEP_MM < settings.minimum_free_length_mm:
             return None
-        axis = _refit(axis, t[free], offset[free])
-    typical = float(np.median(radius[free]))
-    ceiling = None if ceiling_hu is None else float(ceiling_hu)
-    bare = free & (_ring_hu(sections, typical) < 0.35 * level_hu)
-    shaft = fit_shaft(
-        region, axis, t[bare if bare.sum() >= 6 else free], ceiling, typical
+        previous, axis = axis, _refit(axis, t[free], offset[free])
+    return _Guess(region, vertebra, previous, sections, edge, radius, free)
+
+
+def _fit_shaft(
+    guess: _Guess, level_hu: float, ceiling_hu: float | None, blur_mm: float | None
+) -> ShaftProfile:
+    bare_t = guess.sections.t_mm[guess.bare(level_hu)]
+    return fit_shaft(
+        guess.region, guess.axis, bare_t, ceiling_hu, guess.typical_mm, blur_mm
     )
+
+
+def _complete(
+    guess: _Guess,
+    shaft: ShaftProfile,
+    level_hu: float,
+    ceiling_hu: float | None,
+    settings: ScrewSettings,
+) -> ScrewModel | None:
+    """Add thread, tip and head to a fitted shaft; None where it is no screw."""
     if not settings.minimum_radius_mm <= shaft.radius_mm <= settings.maximum_radius_mm:
         return None
-    middle = float(t[free].mean())
-    tip = find_tip(region, axis, middle, shaft, ceiling)
+    t = guess.sections.t_mm
+    middle = float(t[guess.free].mean())
+    tip = find_tip(guess.region, guess.axis, middle, shaft, ceiling_hu)
     if tip is None:
         return None
-    neck, head = _find_head(t, radius, edge, typical, middle)
+    neck, head = _find_head(t, guess.radius_mm, guess.edge_mm, guess.typical_mm, middle)
     if tip.t_mm - head < settings.minimum_length_mm:
         return None
-    model_axis = ScrewAxis(axis.at(head), axis.forward)
-    side_mm = vertebra.frame.to_local_mm(axis.at(middle))[0]
+    bare = guess.bare(level_hu) & (t > neck + 1.5) & (t < tip.t_mm - 3.0)
+    thread = estimate_thread(guess.sections, bare, shaft, level_hu, guess.region)
+    taper = estimate_taper(guess.region, guess.axis, tip, shaft, ceiling_hu)
+    side_mm = guess.vertebra.frame.to_local_mm(guess.axis.at(middle))[0]
     return ScrewModel(
-        level=vertebra.level.name,
+        level=guess.vertebra.level.name,
         side=Side.LEFT if side_mm > 0 else Side.RIGHT,
-        axis=model_axis,
+        axis=ScrewAxis(guess.axis.at(head), guess.axis.forward),
         neck_mm=neck - head,
         tip_mm=tip.t_mm - head,
         shaft=shaft,
+        thread=ThreadEstimate(thread, taper),
         tip_uncertainty_mm=tip.uncertainty_mm,
-        free_length_mm=float(free.sum()) * AXIAL_STEP_MM,
+        free_length_mm=float(guess.free.sum()) * AXIAL_STEP_MM,
     )
 
 
@@ -218,9 +287,7 @@ def _ring_hu(sections: CrossSections, radius_mm: float) -> FloatArray:
     return upper
 
 
-def _main_run(
-    free: npt.NDArray[np.bool_], radius: FloatArray, t: FloatArray
-) -> npt.NDArray[np.bool_]:
+def _main_run(free: npt.NDArray[np.bool_], radius: FloatArray) -> npt.NDArray[np.bool_]:
     """Free planes whose radius agrees with the most frequent one."""
     if not free.any():
         return free

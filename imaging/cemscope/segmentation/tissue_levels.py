@@ -17,10 +17,12 @@ from cemscope.materials import CORTICAL_BONE_MAX_HU
 from cemscope.segmentation.scan_region import (
     FloatArray,
     ScanRegion,
-    box_around,
+    joint,
+    label_boxes,
+    widened,
 )
 from cemscope.spine import Spine
-from cemscope.volume import BoolArray, CTVolume
+from cemscope.volume import BoolArray
 
 CORTEX_QUANTILE = 0.999
 """Quantile of unaugmented vertebrae that counts as the upper end of bone [ours]."""
@@ -110,7 +112,10 @@ def eroded_hu(
 
 
 def estimate_tissue_levels(
-    ct: CTVolume, spine: Spine, settings: TissueLevelSettings = TissueLevelSettings()
+    spine_region: ScanRegion,
+    spine: Spine,
+    ceiling_hu: int | None,
+    settings: TissueLevelSettings,
 ) -> TissueLevels:
     """Read marrow, cortex and noise from the vertebral bodies of a scan.
 
@@ -123,20 +128,20 @@ def estimate_tissue_levels(
     TissueLevels
         With fallback values where no body is in view.
     """
+    boxes = label_boxes(spine_region)
     rows: list[tuple[float, float, float]] = []
     marrow: list[FloatArray] = []
     noise: list[float] = []
     for vertebra in spine.vertebrae:
         number = vertebra.level.number
         arch_number = vertebra.level.arch_number
-        own = (spine.labels.labels == number) | (spine.labels.labels == arch_number)
-        box = box_around(own, ct.geometry, 2.0)
-        if box is None:
+        own = [boxes[n] for n in (number, arch_number) if n in boxes]
+        if number not in boxes:
             continue
-        region = ScanRegion.of_box(ct, spine.labels, box)
+        region = spine_region.sub_box(
+            widened(joint(tuple(own)), 2.0, spine_region.geometry)
+        )
         body = region.labels == number
-        if not body.any():
-            continue
         rows.append(
             _bone_quantiles(region, body, region.labels == arch_number, settings)
         )
@@ -152,7 +157,7 @@ def estimate_tissue_levels(
     if not rows:
         return TissueLevels(
             FALLBACK_MARROW_HU, 50.0, FALLBACK_COMPACT_HU, FALLBACK_COMPACT_HU,
-            FALLBACK_ARCH_HU, 30.0, ct.clipped_at_hu, 0,
+            FALLBACK_ARCH_HU, 30.0, ceiling_hu, 0,
         )  # fmt: skip
     quartiles = np.median(np.array(marrow), axis=0)
     # Cement raises a body's quartiles and hardly ever lowers them.
@@ -165,7 +170,7 @@ def estimate_tissue_levels(
         compact_upper_hu=compact,
         arch_upper_hu=arch,
         noise_hu=float(np.median(noise)) if noise else 30.0,
-        ceiling_hu=ct.clipped_at_hu,
+        ceiling_hu=ceiling_hu,
         reference_count=count,
     )
 

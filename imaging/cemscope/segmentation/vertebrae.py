@@ -237,7 +237,8 @@ def _add_arches(
         index = np.clip(index, 0, np.array(grown.shape) - 1)
         there = grown[index[..., 0], index[..., 1], index[..., 2]]
         hu = ct.hu[part]
-        bone = (there > 0) & (hu > settings.arches.bone_above_hu)
+        marrow = arches[index[..., 0], index[..., 1], index[..., 2]] > 0
+        bone = (there > 0) & (marrow | (hu > settings.arches.bone_above_hu))
         # Screw heads and rods are no bone; a screw in a pedicle stands for it.
         bone &= (hu <= metal_above) | (there >= PEDICLE_FLAG)
         bone &= (labels[part] == 0) & ~canal[part]

@@ -12,10 +12,12 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.segmentation import watershed
 
-from cemscope.geometry import FloatArray
+from cemscope.geometry import FloatArray, VoxelGeometry
 from cemscope.segmentation.body_surface import BodySurface
+from cemscope.segmentation.ct_grid import box_corners, voxel_box, voxel_slabs
 from cemscope.segmentation.spine_axis import SpineAxis
 from cemscope.segmentation.spine_working_volume import WorkingVolume
+from cemscope.volume import BoolArray
 
 PEDICLE_FLAG = 128
 """Added to an arch's number where it lies beside the canal: a screw there stands for
@@ -34,6 +36,8 @@ class ArchSettings:
     ----------
     bone_above_hu : float
         Bone of the arch (after taming).
+    marrow_gap_mm : float
+        Marrow between two cortices up to twice as far apart belongs to the arch.
     half_width_mm : float
         Furthest distance from the midline (transverse processes).
     behind_mm : float
@@ -44,7 +48,8 @@ class ArchSettings:
         From the posterior wall backwards, the part that is certainly pedicle.
     """
 
-    bone_above_hu: float = 150.0
+    bone_above_hu: float = 180.0
+    marrow_gap_mm: float = 3.0
     half_width_mm: float = 46.0
     behind_mm: float = 62.0
     pedicle_width_mm: float = 24.0
@@ -114,6 +119,9 @@ def arch_labels(
         markers[tuple(index[pedicle].T)] = number
         centre = volume.geometry.lps_to_index(body.frame.origin_lps_mm)
         low, high = np.minimum(low, centre), np.maximum(high, centre)
+    mask = _with_marrow(mask, settings.marrow_gap_mm / volume.geometry.spacing_mm[0])
+    for body in bodies:
+        _exclude_body(mask, volume.geometry, body)
     markers[~mask] = 0
     # Only the part of the spine that has bodies is divided.
     spacing = volume.geometry.spacing_mm[0]
@@ -126,7 +134,7 @@ def arch_labels(
     if not box or box[0] is None or not markers.any():
         return labels
     part = box[0]
-    labels[part] = watershed(
+    labels[part] = watershed(  # type: ignore[no-untyped-call]
         -volume.hu[part], markers[part].astype(np.int32), mask=mask[part]
     ).astype(np.uint8)
     pedicles = index[posterior <= PEDICLES_END_MM]
@@ -134,6 +142,33 @@ def arch_labels(
     flagged[tuple(pedicles.T)] = True
     labels[flagged & (labels > 0)] |= PEDICLE_FLAG
     return labels
+
+
+def _with_marrow(mask: BoolArray, gap_voxels: float) -> BoolArray:
+    """Close a mask over gaps by a ball."""
+    box = ndimage.find_objects(mask.astype(np.uint8))
+    if not box or box[0] is None:
+        return mask
+    part = mask[box[0]]
+    pad = int(np.ceil(gap_voxels)) + 1
+    grown = ndimage.distance_transform_edt(~np.pad(part, pad)) <= gap_voxels
+    closed = ndimage.distance_transform_edt(grown) > gap_voxels
+    inner = (slice(pad, -pad),) * 3
+    filled = mask.copy()
+    filled[box[0]] |= closed[inner]
+    return filled
+
+
+def _exclude_body(mask: BoolArray, geometry: VoxelGeometry, body: BodySurface) -> None:
+    """Take a body out of a mask."""
+    frame = body.frame
+    axes = np.array([frame.left, frame.posterior, frame.superior])
+    corners = box_corners(frame.origin_lps_mm, axes, body.reach_mm())
+    box = voxel_box(geometry, corners)
+    if box is None:
+        return
+    for part, points in voxel_slabs(geometry, box):
+        mask[part] &= body.depth_mm(frame.to_local_mm(points)) <= 0.0
 
 
 def _spine_coordinates(

@@ -37,9 +37,13 @@ def body_frame(
     """First axes of the body between two discs, and the discs' distance in mm."""
     ends = []
     for disc in (lower, upper):
-        step = np.array(disc.step)
-        wall = np.interp(disc.step, np.arange(len(axis)), axis.wall_mm)
-        ends.append(axis.to_lps_mm(step, np.array(wall - BODY_DEPTH_MM), np.array(0.0)))
+        near = int(np.clip(round(disc.step), 0, len(axis) - 1))
+        wall = axis.points_lps_mm[near] + axis.posterior[near] * axis.wall_mm[near]
+        beyond = disc.step - near  # a supposed disc may lie off the axis
+        rise = BODY_DEPTH_MM * np.tan(np.radians(disc.sagittal_tilt_deg)) + beyond
+        ends.append(
+            wall - BODY_DEPTH_MM * axis.posterior[near] + rise * axis.superior[near]
+        )
     centre = (ends[0] + ends[1]) / 2
     height = float(np.linalg.norm(ends[1] - ends[0]))
     superior = (ends[1] - ends[0]) / height

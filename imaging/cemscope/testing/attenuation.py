@@ -215,7 +215,7 @@ class Spectrum:
     def transmission(
         self, mu_per_cm: FloatArray, path_cm: npt.NDArray[Any]
     ) -> FloatArray:
-        """Detected fraction behind paths, shape (rays, materials).
+        """Return the detected fraction behind paths, shape (rays, materials).
 
         ``mu_per_cm`` has the shape (materials, n).
         """
@@ -316,7 +316,9 @@ class MaterialBasis:
     def coefficients(self, material: Material) -> FloatArray:
         """Volume fractions of the basis that attenuate like the material."""
         if material in self.materials:
-            return np.eye(len(self.materials))[self.materials.index(material)]
+            own = np.zeros(len(self.materials))
+            own[self.materials.index(material)] = 1.0
+            return own
         fit, _ = _water_bone_fit(material, self.spectrum)
         return np.concatenate([fit, np.zeros(len(self.materials) - 2)])
 
@@ -344,7 +346,9 @@ def _water_bone_fit(material: Material, spectrum: Spectrum) -> tuple[FloatArray,
     basis = np.array([mu_per_cm(m, energy) for m in (WATER, CORTICAL_BONE)])
     target = mu_per_cm(material, energy)
     scale = np.sqrt(beam.weight) / target
-    fit = np.linalg.lstsq((basis * scale).T, target * scale, rcond=None)[0]
+    fit = np.asarray(
+        np.linalg.lstsq((basis * scale).T, target * scale, rcond=None)[0], np.float64
+    )
     relative = (fit @ basis - target) / target
     return fit, float(np.sqrt((beam.weight * relative**2).sum()))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +181,7 @@ def _fingers(lattice: Lattice, rng: np.random.Generator) -> Float32Array:
 def _cloud(
     plan: CementPlan, local: FloatArray, rng: np.random.Generator
 ) -> Float32Array:
-    """Smooth union of lobes round the centre (distance-like, radius to be taken off)."""
+    """Smooth union of lobes: a distance from which the radius is to be taken off."""
     lobes = np.asarray(plan.centre_local_mm) + rng.normal(
         0.0, plan.spread_mm * np.array([1.0, 1.0, 0.7]), (6, 3)
     )
@@ -191,7 +192,7 @@ def _cloud(
     for centre, extra in zip(lobes, size, strict=True):
         gap = np.linalg.norm(local - centre, axis=-1) - extra
         total += np.exp(-gap / sharpness).astype(np.float32)
-    return (-sharpness * np.log(total + 1e-12)).astype(np.float32)
+    return np.asarray(-sharpness * np.log(total + 1e-12), np.float32)
 
 
 def _leak_line(
@@ -278,7 +279,7 @@ def _tube(
 ) -> Float32Array:
     """Tube that has the wanted volume outside the body."""
     distance = np.full(lattice.shape, FAR_MM, np.float32)
-    for start, end in zip(line[:-1], line[1:], strict=True):
+    for start, end in pairwise(line):
         distance = np.minimum(distance, capsule(points, start, end))
     distance += np.float32(0.25) * _noise(lattice, 1.5, rng)
     # Outside the body, cement finds no room in the bone of the arch.
@@ -286,9 +287,9 @@ def _tube(
     beyond = 1.0 - coverage(body, CEMENT_GRID_MM)
     low, high = 0.3, 5.0
     for _ in range(30):
-        radius = np.float32(0.5 * (low + high))
-        whole = np.maximum(distance - radius, blocked)
+        radius = 0.5 * (low + high)
+        whole = np.maximum(distance - np.float32(radius), blocked)
         share = coverage(whole, CEMENT_GRID_MM) * beyond
         volume = float(share.sum()) * lattice.voxel_ml
         low, high = (radius, high) if volume < leak.volume_ml else (low, radius)
-    return whole
+    return np.asarray(whole, np.float32)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -208,7 +209,7 @@ def rod_field(screws: Sequence[PlacedScrew]) -> ScalarField:
     )
     points = lattice.points_mm()
     distance = np.full(lattice.shape, FAR_MM, np.float32)
-    for start, end in zip(line[:-1], line[1:], strict=True):
+    for start, end in pairwise(line):
         distance = np.minimum(distance, capsule(points, start, end))
     return ScalarField(distance - np.float32(ROD_RADIUS_MM), lattice, FAR_MM)
 
@@ -228,7 +229,7 @@ def capsule(points_mm: FloatArray, start: FloatArray, end: FloatArray) -> Float3
     along = end - start
     t = np.clip(((points_mm - start) @ along) / max(float(along @ along), 1e-9), 0, 1)
     gap = points_mm - start - t[..., None] * along
-    return np.sqrt((gap**2).sum(axis=-1)).astype(np.float32)
+    return np.asarray(np.sqrt((gap**2).sum(axis=-1)), np.float32)
 
 
 def _last_inside(

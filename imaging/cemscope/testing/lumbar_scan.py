@@ -11,12 +11,12 @@ from cemscope.testing.lumbar_scene import LumbarScene
 from cemscope.testing.lumbar_tissue import material_grids
 from cemscope.testing.scalar_field import PlaneGrid, Pose
 from cemscope.testing.scanner import (
-    ScannerSettings,
     chunks,
     scan_slices,
     slice_planes_mm,
     to_scale,
 )
+from cemscope.testing.scanner_settings import ScannerSettings
 from cemscope.volume import Acquisition, CTVolume
 
 _logger = logging.getLogger(__name__)

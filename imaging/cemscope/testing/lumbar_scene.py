@@ -6,6 +6,7 @@ its materials and `cemscope.testing.lumbar_truth` measures it.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,8 @@ from cemscope.testing.attenuation import (
     Material,
     bone_cement,
 )
-from cemscope.testing.lumbar_anatomy import (
-    AnatomySettings,
-    LumbarAnatomy,
-    build_anatomy,
-)
+from cemscope.testing.lumbar_anatomy import LumbarAnatomy, build_anatomy
+from cemscope.testing.lumbar_atlas import AnatomySettings
 from cemscope.testing.lumbar_cement import (
     CementPlan,
     LeakPlan,
@@ -226,7 +224,7 @@ def _plaque(anatomy: LumbarAnatomy) -> tuple[ScalarField, ...]:
             for a in np.linspace(turn, turn + 0.9, 5)
         ]
         distance = np.min(
-            [capsule(points, a, b) for a, b in zip(arc[:-1], arc[1:], strict=True)],
+            [capsule(points, a, b) for a, b in pairwise(arc)],
             axis=0,
         )
         plaques.append(ScalarField(distance - np.float32(0.9), lattice, 30.0))

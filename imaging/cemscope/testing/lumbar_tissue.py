@@ -39,7 +39,10 @@ CORTEX_SHARE = 0.8
 """Volume fraction of compact bone in the porous cortex."""
 
 BASIVERTEBRAL_RADIUS_MM = 2.2
-"""Radius of the basivertebral foramen."""
+"""Radius of the basivertebral foramen at the posterior wall."""
+
+BASIVERTEBRAL_EMPTINESS, BASIVERTEBRAL_EDGE_MM = 0.85, 1.0
+"""Share of the trabeculae missing in the vein's channel, and its blurred border."""
 
 GRANULATION_DENSITY = 0.96
 """Soft tissue in the gap round a loose screw, as muscle of this density: ~0 HU."""
@@ -173,7 +176,7 @@ def _spine(scene: LumbarScene, grid: PlaneGrid) -> tuple[Float32Array, ...]:
     metal = _supersampled(scene.metal, grid)
     cement = _supersampled([c.cement for c in scene.cements], grid) * (1.0 - metal)
     for part in (fat, muscle, compact, marrow):
-        part *= 1.0 - metal - cement
+        np.multiply(part, 1.0 - metal - cement, out=part)
     return fat, muscle, compact, marrow, cement, metal
 
 
@@ -187,11 +190,13 @@ def _compact_share(
     in_body = grid.sample(vertebra.body) < 0.5
     cortex = np.where(in_body, on_body, ARCH_CORTEX_MM).astype(np.float32)
     inner = coverage(grid.sample(vertebra.bone) + cortex, grid.cell_mm)
-    hole = coverage(_basivertebral(local), 1.0)
+    hole = coverage(_basivertebral(local), BASIVERTEBRAL_EDGE_MM)
     shell = (1.0 - inner) * (1.0 - hole)
-    share = grid.sample(scene.texture) * (1.0 - np.float32(0.85) * hole)
-    total: Float32Array = shell * np.float32(CORTEX_SHARE) + (1.0 - shell) * share
-    return total
+    share = grid.sample(scene.texture) * (
+        1.0 - np.float32(BASIVERTEBRAL_EMPTINESS) * hole
+    )
+    total = shell * np.float32(CORTEX_SHARE) + (1.0 - shell) * share
+    return np.asarray(total, np.float32)
 
 
 def _basivertebral(local: FloatArray) -> Float32Array:
@@ -200,7 +205,7 @@ def _basivertebral(local: FloatArray) -> Float32Array:
     along = mouth - apex
     t = np.clip(((local - apex) @ along) / float(along @ along), 0.0, 1.0)
     gap = np.linalg.norm(local - apex - t[..., None] * along, axis=-1)
-    return (gap - BASIVERTEBRAL_RADIUS_MM * np.sqrt(t)).astype(np.float32)
+    return np.asarray(gap - BASIVERTEBRAL_RADIUS_MM * np.sqrt(t), np.float32)
 
 
 def _lucency(
@@ -216,7 +221,7 @@ def _lucency(
         wall = radius - 0.5 * plan.diameter_mm - plan.lucency_mm
         ends = np.maximum(lucency_start_mm(plan) - behind, behind - plan.shaft_mm - 5.0)
         sleeve = np.maximum(wall, ends).astype(np.float32)
-        gap = np.maximum(gap, coverage(sleeve, grid.cell_mm))
+        np.maximum(gap, coverage(sleeve, grid.cell_mm), out=gap)
         rim = np.maximum(sleeve - np.float32(SCLEROTIC_MM), -sleeve)
         hard += coverage(rim, grid.cell_mm) * np.float32(SCLEROTIC_SHARE)
     np.clip(hard, 0.0, 1.0, out=hard)

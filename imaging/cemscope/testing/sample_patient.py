@@ -29,7 +29,7 @@ from cemscope.testing.lumbar_scan import ScanPlan, scan_scene
 from cemscope.testing.lumbar_scene import LumbarScene, SceneSettings, build_scene
 from cemscope.testing.lumbar_truth import scene_truth
 from cemscope.testing.scalar_field import Pose
-from cemscope.testing.scanner import ScannerSettings
+from cemscope.testing.scanner_settings import ScannerSettings
 
 _logger = logging.getLogger(__name__)
 
@@ -99,7 +99,11 @@ class SampleStudy:
 def sample_studies() -> tuple[SampleStudy, ...]:
     """Baseline and follow-up."""
     scanner = ScannerSettings(
-        centre_xy_mm=(0.0, 20.0), views=600, photons=5.0e5, seed=SAMPLE_SEED
+        centre_xy_mm=(0.0, 20.0),
+        views=600,
+        photons=5.0e5,
+        scatter_fraction=0.015,
+        seed=SAMPLE_SEED,
     )
     baseline = ScanPlan(scanner, first_z_mm=-124.0, slices=212)
     pose = Pose(rotation_deg=(1.8, -1.2, 2.2), shift_mm=(3.5, -2.5, 4.3))

@@ -264,7 +264,8 @@ class PlaneGrid:
 
 def coverage(distance_mm: Float32Array, width_mm: float) -> Float32Array:
     """Volume fraction inside a surface, from the distance of a cell's centre to it."""
-    return np.clip(np.float32(0.5) - distance_mm / np.float32(width_mm), 0.0, 1.0)
+    share = np.float32(0.5) - distance_mm / np.float32(width_mm)
+    return np.asarray(np.clip(share, 0.0, 1.0), np.float32)
 
 
 def signed_distance_mm(mask: npt.NDArray[np.bool_], spacing_mm: float) -> Float32Array:
@@ -273,4 +274,4 @@ def signed_distance_mm(mask: npt.NDArray[np.bool_], spacing_mm: float) -> Float3
     inside = ndimage.distance_transform_edt(mask).astype(np.float32)
     # Both count from voxel centres; the surface lies half a voxel before them.
     distance = np.where(mask, 0.5 - inside, outside - 0.5) * np.float32(spacing_mm)
-    return distance.astype(np.float32)
+    return np.asarray(distance, np.float32)

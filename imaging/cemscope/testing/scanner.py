@@ -8,14 +8,12 @@ spot, scatter, noise, water correction, ramp filter with a kernel, back-projecti
 What it leaves out: cone beam, helical interpolation, motion, metal artefact reduction.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 from cemscope.testing.attenuation import (
     WATER,
@@ -26,14 +24,16 @@ from cemscope.testing.attenuation import (
     mu_per_cm,
     tube_spectrum,
 )
-
-_logger = logging.getLogger(__name__)
+from cemscope.testing.projection import (
+    ParallelDetector,
+    back_project,
+    ramp_response,
+    strip_matrix,
+)
+from cemscope.testing.scanner_settings import ScannerSettings
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
-
-AIR_HU = -1000.0
-"""Attenuation zero."""
 
 FWHM_PER_SIGMA = 2.354820045
 """Full width at half maximum of a Gaussian with standard deviation 1."""
@@ -43,96 +43,6 @@ SCATTER_SIGMA_MM = 25.0
 
 LONGEST_WATER_PATH_CM = 60.0
 """The water correction is tabulated up to here; no body section is longer."""
-
-
-class Kernel(StrEnum):
-    """Reconstruction kernels; the value is written into ConvolutionKernel."""
-
-    SOFT = "SIM-soft"
-    STANDARD = "SIM-standard"
-    BONE = "SIM-bone"
-
-    @property
-    def cutoff_per_mm(self) -> float:
-        """Frequency at which the Hann window ends."""
-        return {"SIM-soft": 0.62, "SIM-standard": 0.85, "SIM-bone": 1.25}[self.value]
-
-    @property
-    def enhancement(self) -> float:
-        """Edge enhancement: the gain at the middle of the band is 1 + this."""
-        return {"SIM-soft": 0.0, "SIM-standard": 0.05, "SIM-bone": 0.25}[self.value]
-
-    def window(self, frequency_per_mm: FloatArray) -> FloatArray:
-        """Apodisation of the ramp filter."""
-        x = np.clip(frequency_per_mm / self.cutoff_per_mm, 0.0, 1.0)
-        hann = 0.5 * (1.0 + np.cos(np.pi * x))
-        shaped: FloatArray = hann * (1.0 + self.enhancement * np.sin(np.pi * x) ** 2)
-        return shaped
-
-
-@dataclass(frozen=True, slots=True)
-class ScannerSettings:
-    """How a scan is made.
-
-    Attributes
-    ----------
-    kvp : float
-        Tube voltage.
-    kernel : Kernel
-        Sharpness of the reconstruction.
-    matrix : int
-        Rows and columns.
-    pixel_mm : float
-        Pixel size.
-    centre_xy_mm : tuple of float
-        LPS position of the middle of the field of view.
-    slice_increment_mm, slice_thickness_mm : float
-        Distance of the slices, and width at half height of their Gaussian profile.
-    subslice_mm : float
-        Distance of the planes that make up a slice.
-    views : int
-        Projections over 180 degrees.
-    bin_mm : float
-        Detector pitch at the isocentre.
-    blur_fwhm_mm : float
-        Detector cross-talk and focal spot together, at the isocentre.
-    photons : float
-        Detected quanta per bin, view and 1 mm of slice thickness without a patient.
-        0 leaves out all noise.
-    electronic_noise : float
-        Standard deviation in quanta.
-    scatter_fraction : float
-        Scatter that the scanner's own correction leaves: this share of the signal is
-        spread over the neighbourhood. Soft tissue hardly changes, shadows of metal
-        fill up and streaks grow darker.
-    ceiling_hu, floor_hu : int
-        The scale; values beyond are clipped.
-    seed : int
-        Of the noise.
-    """
-
-    kvp: float = 120.0
-    kernel: Kernel = Kernel.STANDARD
-    matrix: int = 288
-    pixel_mm: float = 0.65
-    centre_xy_mm: tuple[float, float] = (0.0, 0.0)
-    slice_increment_mm: float = 1.0
-    slice_thickness_mm: float = 1.0
-    subslice_mm: float = 0.5
-    views: int = 720
-    bin_mm: float = 0.5
-    blur_fwhm_mm: float = 0.7
-    photons: float = 4.0e5
-    electronic_noise: float = 4.0
-    scatter_fraction: float = 0.0
-    ceiling_hu: int = 3071
-    floor_hu: int = -1024
-    seed: int = 0
-
-    @property
-    def reconstruction_radius_mm(self) -> float:
-        """Radius of the circle inside which pixels are measured."""
-        return 0.5 * self.matrix * self.pixel_mm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +79,13 @@ class MaterialGrid:
     pixel_mm: float
     first_xy_mm: tuple[float, float]
     layers: tuple[MaterialLayer, ...]
+
+    def corners_xy_mm(self) -> tuple[tuple[float, float], ...]:
+        """Outer corners of the grid."""
+        rows, columns = self.layers[0].fraction.shape[1:]
+        x, y = (first - 0.5 * self.pixel_mm for first in self.first_xy_mm)
+        far_x, far_y = x + columns * self.pixel_mm, y + rows * self.pixel_mm
+        return (x, y), (far_x, y), (x, far_y), (far_x, far_y)
 
 
 def slice_planes_mm(
@@ -229,7 +146,12 @@ def scan_slices(
         [layer.material for grid in grids for layer in grid.layers], spectrum
     )
     columns = [_basis_columns(grid, basis, profile.shape[1]) for grid in grids]
-    detector = _Detector.around(grids, settings)
+    detector = ParallelDetector.covering(
+        (corner for grid in grids for corner in grid.corners_xy_mm()),
+        settings.centre_xy_mm,
+        settings.bin_mm,
+        settings.reconstruction_radius_mm,
+    )
     correction = _WaterCorrection.of(spectrum)
     pixels_xy, inside = _pixels(settings)
     image = np.zeros((len(pixels_xy), len(profile)), np.float32)
@@ -237,7 +159,8 @@ def scan_slices(
         np.random.default_rng([settings.seed, first_slice + k])
         for k in range(len(profile))
     ]
-    response = _filter_response(detector, settings)
+    frequency = np.fft.rfftfreq(detector.padded, settings.bin_mm)
+    response = ramp_response(detector) * settings.kernel.window(frequency)
     for view in range(settings.views):
         angle = np.pi * view / settings.views
         paths = _line_integrals(columns, detector, angle, len(basis.materials))
@@ -249,7 +172,7 @@ def scan_slices(
             detector.padded,
             axis=0,
         )[: detector.bins]
-        _back_project(image, filtered.astype(np.float32), pixels_xy, detector, angle)
+        back_project(image, filtered.astype(np.float32), pixels_xy, detector, angle)
     image *= np.float32(np.pi / settings.views)
     hu = np.full((len(profile), settings.matrix**2), np.nan, np.float32)
     hu[:, inside] = 1000.0 * (image.T - 1.0)
@@ -261,42 +184,6 @@ def to_scale(hu: Float32Array, settings: ScannerSettings) -> npt.NDArray[np.int1
     filled = np.nan_to_num(hu, nan=float(settings.floor_hu))
     clipped = np.clip(np.rint(filled), settings.floor_hu, settings.ceiling_hu)
     return clipped.astype(np.int16)
-
-
-@dataclass(frozen=True, slots=True)
-class _Detector:
-    """A row of bins, centred on the isocentre."""
-
-    bins: int
-    bin_mm: float
-    centre_xy_mm: tuple[float, float]
-
-    @classmethod
-    def around(
-        cls, grids: Sequence[MaterialGrid], settings: ScannerSettings
-    ) -> "_Detector":
-        centre = settings.centre_xy_mm
-        reach = settings.reconstruction_radius_mm
-        for grid in grids:
-            rows, columns = grid.layers[0].fraction.shape[1:]
-            for column in (-0.5, columns - 0.5):
-                for row in (-0.5, rows - 0.5):
-                    x = grid.first_xy_mm[0] + column * grid.pixel_mm - centre[0]
-                    y = grid.first_xy_mm[1] + row * grid.pixel_mm - centre[1]
-                    reach = max(reach, float(np.hypot(x, y)))
-        half = int(np.ceil(reach / settings.bin_mm)) + 2
-        return cls(2 * half + 1, settings.bin_mm, centre)
-
-    @property
-    def padded(self) -> int:
-        return 2 ** int(np.ceil(np.log2(2 * self.bins)))
-
-    def position(self, xy: FloatArray, angle: float) -> FloatArray:
-        """Fractional bin that points project to."""
-        offset = xy - np.asarray(self.centre_xy_mm)
-        along = offset[:, 0] * np.cos(angle) + offset[:, 1] * np.sin(angle)
-        bins: FloatArray = along / self.bin_mm + (self.bins - 1) / 2
-        return bins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -312,7 +199,7 @@ class _WaterCorrection:
         mu = mu_per_cm(WATER, spectrum.energy_kev)[None]
         return cls(water, -np.log(spectrum.transmission(mu, water[:, None])))
 
-    def water_cm(self, signal: npt.NDArray[np.floating]) -> FloatArray:
+    def water_cm(self, signal: FloatArray) -> FloatArray:
         attenuation = -np.log(signal)
         inner = np.interp(attenuation, self.attenuation, self.water)
         # A straight line beyond the table and below zero (noise in air).
@@ -371,56 +258,17 @@ def _basis_columns(
     )
 
 
-def _strip_matrix(
-    part: _BasisColumns, detector: _Detector, angle: float
-) -> sparse.csc_matrix:
-    """Mean path in cm through each pixel, per detector strip: exact for squares."""
-    size = part.pixel_mm
-    centre = detector.position(part.xy_mm, angle)
-    # The shadow of a square is a trapezoid; its running integral is a spline.
-    wide = size * max(abs(np.cos(angle)), abs(np.sin(angle))) / detector.bin_mm
-    narrow = size * min(abs(np.cos(angle)), abs(np.sin(angle))) / detector.bin_mm
-    half = 0.5 * (wide + narrow)
-    count = int(np.ceil(2 * half)) + 1
-    first = np.floor(centre - half + 0.5)
-    nearest = (first - 0.5 - centre).astype(np.float32)
-    edges = nearest[:, None] + np.arange(count + 1, dtype=np.float32)
-    share = np.diff(_trapezoid_integral(edges, wide, narrow), axis=1)
-    bins = first.astype(np.int32)[:, None] + np.arange(count, dtype=np.int32)
-    # One column per pixel, as they come: no sorting, and the product walks through
-    # the pixels in memory order.
-    return sparse.csc_matrix(
-        (
-            (share * np.float32(size * size / detector.bin_mm / 10.0)).ravel(),
-            bins.ravel(),
-            np.arange(0, share.size + 1, count, dtype=np.int32),
-        ),
-        shape=(detector.bins, len(centre)),
-    )
-
-
-def _trapezoid_integral(t: Float32Array, wide: float, narrow: float) -> Float32Array:
-    """Integral from minus infinity of box(wide) convolved with box(narrow), area 1."""
-    if narrow < 1e-4 * wide:
-        return np.clip(t / np.float32(wide) + np.float32(0.5), 0.0, 1.0)
-    # Integrated from the middle outwards, where nothing cancels.
-    outer, inner = np.float32(0.5 * (wide + narrow)), np.float32(0.5 * (wide - narrow))
-    away = np.minimum(np.abs(t), outer)
-    tail = np.maximum(away - inner, 0.0)
-    half = (away - tail**2 / np.float32(2.0 * narrow)) / np.float32(wide)
-    return np.float32(0.5) + np.copysign(half, t)
-
-
 def _line_integrals(
     columns: Sequence[_BasisColumns],
-    detector: _Detector,
+    detector: ParallelDetector,
     angle: float,
     materials: int,
 ) -> list[tuple[int, npt.NDArray[np.intp], Float32Array]]:
     """Paths in cm per basis material: (material, its planes, bins x planes)."""
     results = []
     projected = [
-        (part, _strip_matrix(part, detector, angle) @ part.density) for part in columns
+        (part, strip_matrix(detector, part.pixel_mm, part.xy_mm, angle) @ part.density)
+        for part in columns
     ]
     for material in range(materials):
         planes = np.unique(
@@ -490,21 +338,6 @@ def _degrade(
     return np.maximum(noisy, floor) / (settings.photons * settings.slice_thickness_mm)
 
 
-def _filter_response(detector: _Detector, settings: ScannerSettings) -> FloatArray:
-    """Band-limited ramp (Kak and Slaney, eq. 3.61) times the kernel; per cm."""
-    n = detector.padded
-    index = np.fft.fftfreq(n, 1.0 / n)
-    bin_cm = detector.bin_mm / 10.0
-    impulse = np.zeros(n)
-    impulse[0] = 0.25 / bin_cm**2
-    odd = np.abs(index) % 2 == 1
-    impulse[odd] = -1.0 / (np.pi * index[odd] * bin_cm) ** 2
-    ramp = np.fft.rfft(impulse).real * bin_cm
-    frequency = np.fft.rfftfreq(n, detector.bin_mm)
-    response: FloatArray = ramp * settings.kernel.window(frequency)
-    return response
-
-
 def _pixels(settings: ScannerSettings) -> tuple[FloatArray, npt.NDArray[np.intp]]:
     n = settings.matrix
     offset = (np.arange(n) - (n - 1) / 2) * settings.pixel_mm
@@ -512,28 +345,6 @@ def _pixels(settings: ScannerSettings) -> tuple[FloatArray, npt.NDArray[np.intp]
     inside = np.flatnonzero(np.hypot(x, y) <= settings.reconstruction_radius_mm)
     xy = np.stack([x.ravel()[inside], y.ravel()[inside]], axis=1)
     return xy + np.asarray(settings.centre_xy_mm), inside
-
-
-def _back_project(
-    image: Float32Array,
-    filtered: Float32Array,
-    pixels_xy: FloatArray,
-    detector: _Detector,
-    angle: float,
-) -> None:
-    position = detector.position(pixels_xy, angle)
-    low = np.floor(position).astype(np.int32)
-    part = (position - low).astype(np.float32)
-    n = len(pixels_xy)
-    matrix = sparse.csr_matrix(
-        (
-            np.stack([1 - part, part], axis=1).ravel(),
-            np.stack([low, low + 1], axis=1).ravel(),
-            np.arange(0, 2 * n + 1, 2, dtype=np.int32),
-        ),
-        shape=(n, detector.bins),
-    )
-    image += matrix @ filtered
 
 
 def chunks(count: int, size: int) -> Iterator[slice]:

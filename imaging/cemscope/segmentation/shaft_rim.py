@@ -1,0 +1,96 @@
+"""What metal does to the voxels around it, and the tissue that is left.
+
+A shaft's edge is blurred over its surroundings. Far out its share is small and can be
+subtracted; close to the metal everything is hidden: the uncertain shell.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from cemscope.segmentation.metal import MetalSettings, SpinalMetal, points_near
+from cemscope.segmentation.scan_region import ScanRegion, grown
+from cemscope.segmentation.screws import ScrewModel
+from cemscope.volume import BoolArray, HUArray
+
+
+@dataclass(frozen=True, slots=True)
+class ShaftRimSettings:
+    """How the surroundings of a shaft are treated.
+
+    Attributes
+    ----------
+    shell_metal_hu
+        Voxels in which the metal's blur exceeds this are the uncertain shell; farther out
+        the metal's share is subtracted.
+    shell_rim_mm
+        The shell is at least this wide.
+    reach_mm
+        The blur is followed this far.
+    """
+
+    shell_metal_hu: float = 800.0
+    shell_rim_mm: float = 0.8
+    reach_mm: float = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TissueImage:
+    """The spine's region without the blur of its shafts.
+
+    Attributes
+    ----------
+    hu : ndarray of int16
+        Tissue and cement; inside the shell and the metal as scanned.
+    metal : ndarray of uint8
+        Percent of metal of the shafts, from the fitted shape.
+    shell : ndarray of bool
+        Shafts and the voxels around them that the metal hides.
+    forbidden : ndarray of bool
+        Heads, rods and their rim, where nothing is measured.
+    """
+
+    hu: HUArray
+    metal: npt.NDArray[np.uint8]
+    shell: BoolArray
+    forbidden: BoolArray
+
+
+def subtract_shafts(
+    region: ScanRegion,
+    metal: SpinalMetal,
+    screws: tuple[ScrewModel, ...],
+    metal_settings: MetalSettings,
+    settings: ShaftRimSettings,
+) -> TissueImage:
+    """Remove the blur of the fitted shafts from a region."""
+    forbidden = grown(metal.hardware > 0, metal_settings.rim_mm, region.geometry)
+    share = np.zeros(region.hu.shape, np.uint8)
+    shell = np.zeros(region.hu.shape, np.bool_)
+    if not screws:
+        return TissueImage(region.hu, share, shell, forbidden)
+    hu = region.hu.copy()
+    voxel_mm = region.geometry.voxel_volume_mm3 ** (1 / 3)
+    for screw in screws:
+        box, points = points_near(region, screw, settings.reach_mm)
+        distance, t = screw.distances_mm(points)
+        depth = screw.metal_depth_mm(distance, t)
+        percent = np.round(100.0 * np.clip(0.5 + depth / voxel_mm, 0.0, 1.0))
+        share[box] = np.maximum(share[box], percent.astype(np.uint8))
+        limit = min(settings.shell_metal_hu / screw.shaft.metal_hu, 0.4)
+        rim = -float(special.ndtri(limit)) * screw.shaft.sigma_mm
+        hidden = distance <= max(rim, settings.shell_rim_mm)
+        shell[box] |= hidden
+        spill = special.ndtr(-distance / screw.shaft.sigma_mm)
+        left = (hu[box] - spill * screw.shaft.metal_hu) / np.maximum(1.0 - spill, 0.5)
+        change = ~hidden & (spill > MINIMUM_SPILL)
+        hu[box] = np.where(change, np.round(left), hu[box]).astype(np.int16)
+        # Beside the head and neck there is hardware all around.
+        forbidden[box] |= (t < screw.neck_mm) & (distance <= metal_settings.rim_mm)
+    return TissueImage(hu, share, shell, forbidden)
+
+
+MINIMUM_SPILL = 1e-3
+"""Smaller shares of metal are below the noise."""
