@@ -22,7 +22,7 @@ from cemscope.segmentation.scan_region import (
 )
 from cemscope.segmentation.tissue_levels import TissueLevels, eroded_hu
 from cemscope.spine import Spine
-from cemscope.volume import BoolArray, LabelArray
+from cemscope.volume import BoolArray, HUArray, LabelArray
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -146,7 +146,7 @@ LOCAL_LEVEL_SIGMA_MM = 3.0
 
 
 def share_of_cement(
-    tissue_hu: Float32Array,
+    tissue_hu: npt.NDArray[np.floating] | HUArray,
     background: Float32Array,
     level_hu: Float32Array,
     noise_hu: float,

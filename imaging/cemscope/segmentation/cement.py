@@ -20,6 +20,7 @@ from cemscope.segmentation.cement_level import (
 from cemscope.segmentation.scan_region import (
     Box,
     ScanRegion,
+    box_around,
     grown,
     joint,
     label_boxes,
@@ -227,17 +228,33 @@ def _solid_cores(
         eroded = eroded_hu(
             tissue.hu[box], part.geometry, settings.levels.core_radius_mm
         )
-        body = np.pad(part.labels == numbers[0], 1)
-        depth = ndimage.distance_transform_edt(body, sampling=part.geometry.spacing_mm)
-        deep = depth[1:-1, 1:-1, 1:-1] >= depth_mm
-        near = grown(
-            np.isin(part.labels, numbers), settings.body_reach_mm, part.geometry
-        )
-        core = (deep & (eroded >= limit)) | (near & (eroded >= arch_limit))
+        core = eroded >= limit
         core &= ~tissue.shell[box] & ~tissue.forbidden[box]
+        inside = _deep_in(part, numbers[0], depth_mm)
+        very_bright = core & ~inside & (eroded >= arch_limit)
+        bone = box_around(very_bright, part.geometry, settings.body_reach_mm)
+        core &= inside
+        if bone is not None:
+            own_bone = np.isin(part.labels[bone], numbers)
+            near = grown(own_bone, settings.body_reach_mm, part.geometry.crop(bone))
+            core[bone] |= very_bright[bone] & near
         if core.any():
             cores.append((box, core))
     return cores
+
+
+def _deep_in(part: ScanRegion, number: int, depth_mm: float) -> BoolArray:
+    """Voxels of a body that lie at least this deep below its surface."""
+    deep = np.zeros(part.labels.shape, np.bool_)
+    body = part.labels == number
+    box = box_around(body, part.geometry, 0.0)
+    if box is not None:
+        padded = np.pad(body[box], 1)
+        depth = ndimage.distance_transform_edt(
+            padded, sampling=part.geometry.spacing_mm
+        )
+        deep[box] = depth[1:-1, 1:-1, 1:-1] >= depth_mm
+    return deep
 
 
 def _scan_level(
@@ -266,7 +283,7 @@ def _accepted_pieces(
     levels: TissueLevels,
     settings: CementSettings,
 ) -> tuple[npt.NDArray[np.int32], BoolArray]:
-    """Number the pieces above the lower limit and tell which are cement.
+    """Tell which of the pieces above the lower limit are cement.
 
     A piece needs a core; pieces near to accepted ones (veins are thinner than a core,
     and the shell of a screw cuts cement) need cement's brightness.

@@ -33,8 +33,8 @@ GROOVE_PER_RIPPLE = 2.3
 
 A square thread of depth d and crest share c has a standard deviation of
 d sqrt(c (1 - c)) and a mean depth of d (1 - c); blur of sigma 0.55 mm leaves about
-one half of the ripple of a 2.7 mm pitch: 2 (1 - c) / sqrt(c (1 - c)), which is 1.9-3.0 for
-crests that take 30-55 % of the length.
+one half of the ripple of a 2.7 mm pitch: 2 (1 - c) / sqrt(c (1 - c)), which is 1.9-3.0
+for crests that take 30-55 % of the length.
 """
 
 USUAL_METAL_RADIUS = 0.88

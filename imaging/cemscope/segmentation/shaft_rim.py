@@ -23,8 +23,8 @@ class ShaftRimSettings:
     Attributes
     ----------
     shell_metal_hu
-        Voxels in which the metal's blur exceeds this are the uncertain shell; farther out
-        the metal's share is subtracted.
+        Voxels in which the metal's blur exceeds this are the uncertain shell; farther
+        out the metal's share is subtracted.
     shell_rim_mm
         The shell is at least this wide.
     reach_mm

@@ -42,9 +42,6 @@ _logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
-TRUNK_GRID_MM = 2.5
-"""Grid of the trunk in the patient's frame."""
-
 FAR_MM = 30.0
 """Distance that stands for 'nowhere near'."""
 
@@ -142,7 +139,7 @@ def build_anatomy(settings: AnatomySettings | None = None) -> LumbarAnatomy:
     atlas = load_atlas()
     warp = AtlasWarp.of(atlas, settings)
     vertebrae = tuple(_vertebra(name, atlas, warp, settings) for name in ATLAS_LEVELS)
-    trunk = _trunk(atlas, warp)
+    trunk = _trunk(atlas, warp, settings.trunk_grid_mm)
     bodies = [*(v.body for v in vertebrae), trunk.sacral_body]
     frames = [v.frame for v in vertebrae]
     discs = tuple(
@@ -240,7 +237,7 @@ def _frame(
     return VertebraFrame(centre, left, posterior, superior)
 
 
-def _trunk(atlas: Mapping[str, Any], warp: AtlasWarp) -> TrunkShape:
+def _trunk(atlas: Mapping[str, Any], warp: AtlasWarp, grid_mm: float) -> TrunkShape:
     classes = atlas["trunk_class"]
     origin = atlas["trunk_origin_mm"]
     shape = np.array(classes.shape)

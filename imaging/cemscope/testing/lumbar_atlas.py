@@ -49,8 +49,8 @@ class AnatomySettings:
     bend_coronal_mm, bend_sagittal_mm : float
         Sideways and forward shift at 100 mm above or below the middle (a mild
         scoliosis; more or less lordosis).
-    grid_mm : float
-        Grid of the bones' distance fields.
+    grid_mm, trunk_grid_mm : float
+        Grids of the vertebrae's and the trunk's distance fields.
     """
 
     scale_lr: float = 0.93
@@ -59,6 +59,7 @@ class AnatomySettings:
     bend_coronal_mm: float = 3.0
     bend_sagittal_mm: float = 2.0
     grid_mm: float = 0.75
+    trunk_grid_mm: float = 2.5
 
 
 def load_atlas() -> dict[str, npt.NDArray[Any]]:

@@ -192,9 +192,8 @@ def _compact_share(
     inner = coverage(grid.sample(vertebra.bone) + cortex, grid.cell_mm)
     hole = coverage(_basivertebral(local), BASIVERTEBRAL_EDGE_MM)
     shell = (1.0 - inner) * (1.0 - hole)
-    share = grid.sample(scene.texture) * (
-        1.0 - np.float32(BASIVERTEBRAL_EMPTINESS) * hole
-    )
+    channel = 1.0 - np.float32(BASIVERTEBRAL_EMPTINESS) * hole
+    share = grid.sample(scene.texture) * channel
     total = shell * np.float32(CORTEX_SHARE) + (1.0 - shell) * share
     return np.asarray(total, np.float32)
 
