@@ -85,7 +85,7 @@ def main() -> None:
             str(REPOSITORY / "tests/benchmarks/threshold_script.py"),
             str(series),
         ]
-        analyze = [sys.executable, "-m", "cemscope_pipelines", "--quiet", "analyze"]
+        analyze = [sys.executable, "-m", "cemscope_pipelines", "analyze", "--quiet"]
         runs: dict[str, list[Run]] = {"threshold script": [], "cemscope analyze": []}
         for i in range(options.repeats):  # interleaved: both meet the same machine
             runs["threshold script"].append(measure(script, folder / "script.log"))

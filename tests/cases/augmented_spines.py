@@ -4,9 +4,11 @@ from functools import cache
 
 import numpy as np
 
+from cemscope.findings import CementVolume
 from cemscope.geometry import VoxelGeometry
+from cemscope.measurement.augmentation import Augmentation, measure_augmentation
 from cemscope.spine import Spine
-from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid, Solid
+from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid, Solid, ThreadedShaft
 from cemscope.testing.phantoms import (
     Contrast,
     Implant,
@@ -26,31 +28,70 @@ BODY = Ellipsoid((4.0, -2.0, 36.0), (10.0, 9.0, 8.0))
 @cache
 def vertebroplasty(
     extra: tuple[Solid, ...] = (),
-    scanner: Scanner = Scanner(),
-    contrast: Contrast = Contrast(),
+    scanner: Scanner | None = None,
+    contrast: Contrast | None = None,
 ) -> Phantom:
     """L3 untouched, L2 with one ball of cement and extra pieces."""
     pieces = tuple(Implant(solid, level="L2") for solid in (BODY, *extra))
-    return build_phantom(("L3", "L2"), pieces, scanner, contrast)
+    return build_phantom(
+        ("L3", "L2"), pieces, scanner or Scanner(), contrast or Contrast()
+    )
 
 
 @cache
 def fixation(
-    scanner: Scanner = Scanner(),
-    contrast: Contrast = Contrast(),
+    scanner: Scanner | None = None,
+    contrast: Contrast | None = None,
     radius_mm: float = 3.0,
-    cement_offset_mm: float = 3.0,
+    levels: tuple[str, ...] = ("L4",),
 ) -> Phantom:
-    """L4-L3 with four cemented screws and two rods; L5 untouched."""
+    """An untouched vertebra and above it levels with two cemented screws each.
+
+    Two levels are joined by rods.
+    """
     parts: list[Implant] = []
-    for index, level in ((1, "L4"), (2, "L3")):
+    for index, level in enumerate(levels, start=1):
         for side in (-1, 1):
             _, tip = screw_axis(index, side)
-            centre = (tip[0], tip[1] + cement_offset_mm, tip[2])
+            centre = (tip[0], tip[1] + 3.0, tip[2])
             parts.append(Implant(Ellipsoid(centre, (6.0, 8.0, 6.0)), level=level))
             parts.extend(pedicle_screw(index, side, radius_mm))
-    parts.extend((rod(1, 1, 2), rod(-1, 1, 2)))
-    return build_phantom(("L5", "L4", "L3"), tuple(parts), scanner, contrast)
+    if len(levels) > 1:
+        parts.extend((rod(1, 1, 2), rod(-1, 1, 2)))
+    return build_phantom(
+        ("L5", *levels), tuple(parts), scanner or Scanner(), contrast or Contrast()
+    )
+
+
+@cache
+def analysed(phantom: Phantom) -> Augmentation:
+    """Measure a phantom once for all tests that look at it."""
+    return measure_augmentation(phantom.ct, phantom.spine)
+
+
+def cement_of(found: Augmentation, level: str) -> CementVolume:
+    """Cement of a level that must have been assessed."""
+    value = next(item.cement for item in found.cement if item.level == level)
+    assert isinstance(value, CementVolume)
+    return value
+
+
+THREADED_TRUTH = ThreadedShaft((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), 3.25)
+"""Dimensions of the screws in `threaded_fixation`."""
+
+
+@cache
+def threaded_fixation() -> Phantom:
+    """L4 with two cemented screws of 6.5 mm, threaded, with conical tips."""
+    parts: list[Implant] = []
+    for side in (-1, 1):
+        head, tip = screw_axis(1, side)
+        centre = (tip[0], tip[1] + 3.0, tip[2])
+        parts.append(Implant(Ellipsoid(centre, (6.5, 8.5, 6.5)), level="L4"))
+        parts.append(Implant(ThreadedShaft(head, tip, 3.25), is_metal=True))
+        parts.append(Implant(Ellipsoid(head, (6.5, 6.5, 6.5)), is_metal=True))
+    scanner = Scanner(spacing_mm=(0.8, 0.6, 0.6))
+    return build_phantom(("L5", "L4"), tuple(parts), scanner)
 
 
 def regridded(

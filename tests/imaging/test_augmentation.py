@@ -1,20 +1,32 @@
 """The one entry: zero is not 'not assessed', totals add up, real bone holds nothing."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from cases.augmented_spines import fixation, vertebroplasty
-from cemscope.findings import CementVolume, NotAssessed
+from cases.augmented_spines import (
+    BODY,
+    analysed,
+    cement_of,
+    fixation,
+    vertebroplasty,
+)
+from cemscope.anatomy import VertebraLevel
+from cemscope.dicom.reader import read_series
+from cemscope.findings import CementVolume, MetalKind, NotAssessed
+from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.augmentation import (
     CEMENT,
     OTHER_METAL,
     SCREW,
     measure_augmentation,
 )
-from cemscope.spine import Spine
-from cemscope.testing.phantoms import Contrast, build_phantom
+from cemscope.spine import Spine, Vertebra, VertebraFrame, VertebraSource
+from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid
+from cemscope.testing.phantoms import Contrast, Implant, build_phantom
 from cemscope.volume import LabelMap
 
 
@@ -36,7 +48,7 @@ def test_vertebra_without_cement_is_zero_with_an_upper_bound() -> None:
 def test_cut_vertebra_without_cement_is_not_assessed() -> None:
     phantom = build_phantom(("L3", "L2"))
     cut = tuple(
-        _incomplete(vertebra) if vertebra.level.name == "L3" else vertebra
+        replace(vertebra, complete=False) if vertebra.level.name == "L3" else vertebra
         for vertebra in phantom.spine.vertebrae
     )
     found = measure_augmentation(phantom.ct, Spine(phantom.spine.labels, cut))
@@ -45,16 +57,9 @@ def test_cut_vertebra_without_cement_is_not_assessed() -> None:
     assert isinstance(values["L2"], CementVolume)
 
 
-def _incomplete(vertebra):  # type: ignore[no-untyped-def]  # frozen dataclass in, same out
-    return replace(vertebra, complete=False)
-
-
 def test_totals_and_screws_add_up() -> None:
-    phantom = fixation()
-    found = measure_augmentation(phantom.ct, phantom.spine)
-    values = [
-        item.cement for item in found.cement if isinstance(item.cement, CementVolume)
-    ]
+    found = analysed(fixation(levels=("L4", "L3")))
+    values = [cement_of(found, level) for level in ("L5", "L4", "L3")]
     assert found.total.cement_ml == pytest.approx(sum(v.volume_ml for v in values))
     assert found.total.vertebrae_augmented == 2
     shares = [s.cement_volume_ml for s in found.screws]
@@ -66,8 +71,8 @@ def test_totals_and_screws_add_up() -> None:
 
 
 def test_materials_overlap_the_truth() -> None:
-    phantom = fixation()
-    labels = measure_augmentation(phantom.ct, phantom.spine).materials.labels
+    phantom = fixation(levels=("L4", "L3"))
+    labels = analysed(phantom).materials.labels
     cement, truth = labels == CEMENT, phantom.cement_fraction >= 0.5
     metal, metal_truth = labels >= SCREW, phantom.metal_fraction >= 0.5
     assert dice(cement, truth) >= 0.85
@@ -92,3 +97,82 @@ def test_clipped_cement_is_told() -> None:
     phantom = vertebroplasty(contrast=Contrast(cement_hu=3700.0))
     found = measure_augmentation(phantom.ct, phantom.spine)
     assert "cement-clipped" in [notice.code for notice in found.notices]
+
+
+CALCIFIED_AORTA = (
+    Implant(Cylinder((8.0, -28.0, -20.0), (8.0, -28.0, 56.0), 9.0), hu=380.0),
+    Implant(Ellipsoid((14.0, -22.0, 20.0), (1.5, 3.0, 3.0)), hu=1100.0),
+    Implant(Ellipsoid((14.0, -22.0, 36.0), (1.5, 3.0, 3.0)), hu=1100.0),
+)
+BONE_ISLAND = (Implant(Ellipsoid((4.0, -2.0, 36.0), (4.0, 4.0, 4.0)), hu=750.0),)
+SCLEROSIS = (Implant(Ellipsoid((0.0, 0.0, 47.0), (12.0, 9.0, 2.0)), hu=800.0),)
+
+
+@pytest.mark.parametrize(
+    "bright",
+    [CALCIFIED_AORTA, BONE_ISLAND, SCLEROSIS],
+    ids=["aorta with contrast and calcification", "bone island", "sclerotic endplate"],
+)
+def test_bright_things_that_are_no_cement(bright: tuple[Implant, ...]) -> None:
+    phantom = build_phantom(("L3", "L2"), bright)
+    found = measure_augmentation(phantom.ct, phantom.spine)
+    assert found.total.cement_ml == 0.0
+    assert found.leaks == ()
+
+
+def test_calcification_beside_weakly_opaque_cement_is_no_leak() -> None:
+    cement = Implant(BODY, level="L2", hu=1100.0)
+    phantom = build_phantom(("L3", "L2"), (*CALCIFIED_AORTA, cement))
+    found = measure_augmentation(phantom.ct, phantom.spine)
+    assert cement_of(found, "L2").volume_ml == pytest.approx(BODY.volume_ml, rel=0.05)
+    assert found.leaks == ()
+    assert "cement-like-bone" in [notice.code for notice in found.notices]
+
+
+REAL_LEVELS = {26: "S1", 27: "L5", 28: "L4", 29: "L3", 30: "L2", 31: "L1"}
+"""Numbers of the reference labels; the cut T12 is left out."""
+
+
+@pytest.mark.real_data
+def test_real_spine_without_implants_holds_no_cement(cemscope_data: Path) -> None:
+    folder = cemscope_data / "real-lumbar-3mm"
+    ct = read_series(folder / "dicom")
+    labels = resampled(folder / "vertebrae.nii.gz", ct.geometry)
+    bodies = resampled(folder / "vertebral_bodies.nii.gz", ct.geometry) == 1
+    spine = spine_of(labels, bodies, ct.geometry)
+    found = measure_augmentation(ct, spine)
+    assert found.screws == ()
+    assert found.leaks == ()
+    for level in REAL_LEVELS.values():
+        assert cement_of(found, level).volume_ml == 0.0
+    # The femoral nail.
+    assert [part.kind for part in found.metal] == [MetalKind.OTHER]
+    assert found.metal[0].volume_ml > 5.0
+
+
+def resampled(path: Path, geometry: VoxelGeometry) -> np.ndarray:
+    image = sitk.ReadImage(str(path), sitk.sitkUInt8)
+    grid = sitk.Image(*geometry.shape[::-1], sitk.sitkUInt8)
+    z, y, x = geometry.spacing_mm
+    grid.SetSpacing((x, y, z))
+    grid.SetOrigin(geometry.origin_lps_mm.tolist())
+    grid.SetDirection(geometry.directions_lps[::-1].T.ravel().tolist())
+    nearest = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+    return sitk.GetArrayFromImage(nearest)
+
+
+def spine_of(labels: np.ndarray, bodies: np.ndarray, geometry: VoxelGeometry) -> Spine:
+    numbers = np.zeros(labels.shape, np.uint8)
+    vertebrae = []
+    for value, name in REAL_LEVELS.items():
+        level = VertebraLevel(name)
+        numbers[labels == value] = level.arch_number
+        body = (labels == value) & bodies
+        numbers[body] = level.number
+        centre = geometry.index_to_lps(np.argwhere(body).mean(axis=0))
+        frame = VertebraFrame(centre, *np.eye(3))
+        volume_ml = float(body.sum()) * geometry.voxel_volume_mm3 / 1000.0
+        vertebrae.append(
+            Vertebra(level, 1.0, VertebraSource.IMPORTED, True, frame, volume_ml)
+        )
+    return Spine(LabelMap(numbers, geometry), tuple(vertebrae))

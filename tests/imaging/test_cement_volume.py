@@ -10,32 +10,29 @@ from hypothesis import strategies as st
 from cases.augmented_spines import (
     BODY,
     NEEDLE_TRACK,
+    analysed,
+    cement_of,
     fixation,
     regridded,
+    threaded_fixation,
     vertebroplasty,
 )
 from cemscope.findings import CementVolume
-from cemscope.measurement.augmentation import Augmentation, measure_augmentation
+from cemscope.measurement.augmentation import measure_augmentation
 from cemscope.testing.phantom_shapes import Ellipsoid, Solid
 from cemscope.testing.phantoms import Contrast, Phantom, Scanner
 from cemscope.volume import CTVolume
 
 
-def cement_of(found: Augmentation, level: str) -> CementVolume:
-    value = next(item.cement for item in found.cement if item.level == level)
-    assert isinstance(value, CementVolume)
-    return value
-
-
 def measured(phantom: Phantom, level: str) -> CementVolume:
-    return cement_of(measure_augmentation(phantom.ct, phantom.spine), level)
+    return cement_of(analysed(phantom), level)
 
 
 @dataclass(frozen=True)
 class VolumeCase:
     name: str
-    scanner: Scanner = Scanner()
-    contrast: Contrast = Contrast()
+    scanner: Scanner | None = None
+    contrast: Contrast | None = None
     extra: tuple[Solid, ...] = ()
     tolerance: float = 0.03
 
@@ -78,8 +75,8 @@ def test_volume_without_metal(case: VolumeCase) -> None:
 @dataclass(frozen=True)
 class ScrewVolumeCase:
     name: str
-    scanner: Scanner = Scanner()
-    contrast: Contrast = Contrast()
+    scanner: Scanner | None = None
+    contrast: Contrast | None = None
     tolerance: float = 0.08
 
 
@@ -87,43 +84,49 @@ SCREW_CASES = (
     ScrewVolumeCase("clipped titanium"),
     ScrewVolumeCase("streaks", Scanner(streak_hu=800.0), tolerance=0.1),
     ScrewVolumeCase("extended scale", Scanner(clip_hu=None)),
+    # The tip is hidden, and the phantom's flat end is no usual tip.
     ScrewVolumeCase(
-        "cement as bright as metal", contrast=Contrast(cement_hu=3600.0), tolerance=0.1
+        "cement as bright as metal",
+        contrast=Contrast(cement_hu=3600.0),
+        tolerance=0.15,
     ),
-    ScrewVolumeCase("zirconium", contrast=Contrast(cement_hu=1100.0), tolerance=0.1),
+    ScrewVolumeCase("zirconium", contrast=Contrast(cement_hu=1100.0), tolerance=0.12),
 )
 
 
 @pytest.mark.parametrize("case", SCREW_CASES, ids=lambda case: case.name)
 def test_volume_beside_screws(case: ScrewVolumeCase) -> None:
     phantom = fixation(case.scanner, case.contrast)
-    found = measure_augmentation(phantom.ct, phantom.spine)
-    for level in ("L4", "L3"):
-        cement = cement_of(found, level)
-        truth = phantom.cement_ml[level]
-        assert cement.volume_ml == pytest.approx(truth, rel=case.tolerance)
-        assert cement.interval.low_ml <= truth <= cement.interval.high_ml
+    found = analysed(phantom)
+    cement, truth = cement_of(found, "L4"), phantom.cement_ml["L4"]
+    assert cement.volume_ml == pytest.approx(truth, rel=case.tolerance)
+    assert cement.interval.low_ml <= truth <= cement.interval.high_ml
     assert cement_of(found, "L5").volume_ml == 0.0
-    assert all(screw.cemented for screw in found.screws)
+    assert [screw.cemented for screw in found.screws] == [True, True]
+
+
+def test_cement_between_the_threads_counts() -> None:
+    phantom = threaded_fixation()
+    cement, truth = measured(phantom, "L4"), phantom.cement_ml["L4"]
+    assert cement.volume_ml == pytest.approx(truth, rel=0.08)
+    assert cement.interval.low_ml <= truth <= cement.interval.high_ml
 
 
 def test_screws_without_cement_hold_none() -> None:
-    phantom = fixation(contrast=Contrast(cement_hu=110.0))
-    found = measure_augmentation(phantom.ct, phantom.spine)
-    assert len(found.screws) == 4
-    assert not any(screw.cemented for screw in found.screws)
-    for level in ("L5", "L4", "L3"):
-        assert cement_of(found, level).volume_ml < 0.05
+    found = analysed(fixation(contrast=Contrast(cement_hu=110.0)))
+    assert [screw.cemented for screw in found.screws] == [False, False]
+    assert cement_of(found, "L4").volume_ml < 0.05
+    assert cement_of(found, "L5").volume_ml == 0.0
 
 
 def test_plain_threshold_is_reported_beside_and_differs() -> None:
     phantom = fixation()
-    cement = measured(phantom, "L4")
-    # The very failure of plain thresholds beside screws that the toolkit is built against.
-    assert cement.threshold_volume_ml > 1.1 * phantom.cement_ml["L4"]
+    # The very failure of plain thresholds beside screws that this is built against.
+    threshold_ml = measured(phantom, "L4").threshold_volume_ml
+    assert threshold_ml > 1.1 * phantom.cement_ml["L4"]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     order=st.permutations([0, 1, 2]),
     flips=st.sets(st.integers(0, 2)),
@@ -146,7 +149,7 @@ def test_volume_does_not_depend_on_an_oblique_orientation() -> None:
     assert cement.volume_ml == pytest.approx(BODY.volume_ml, rel=0.03)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(cut=st.tuples(*[st.integers(0, 8)] * 6))
 def test_volume_does_not_depend_on_a_crop_away_from_the_cement(
     cut: tuple[int, ...],
@@ -169,12 +172,10 @@ def test_volume_does_not_depend_on_a_crop_away_from_the_cement(
 
 
 def test_more_cement_gives_more_millilitres() -> None:
-    sizes = [(6.0, 5.0, 5.0), (7.0, 6.0, 6.0), (8.0, 7.0, 7.0), (10.0, 9.0, 8.0)]
+    sizes = (2.4, 2.8, 3.4)
     previous = 0.0
     for size in sizes:
-        ball = Ellipsoid(
-            (-10.0, -2.0, 36.0), (0.4 * size[0], 0.4 * size[1], 0.4 * size[2])
-        )
+        ball = Ellipsoid((-12.0, -2.0, 36.0), (size, size, size))
         volume = measured(vertebroplasty(extra=(ball,)), "L2").volume_ml
         assert volume > previous
         previous = volume

@@ -13,10 +13,11 @@ from cases.augmented_spines import (
     NEEDLE_TRACK,
     PREVERTEBRAL_LEAK,
     VEIN_LEAK,
+    analysed,
     vertebroplasty,
 )
 from cemscope.findings import Certainty, NotAssessed
-from cemscope.measurement.augmentation import CEMENT, LEAK, measure_augmentation
+from cemscope.measurement.augmentation import CEMENT, LEAK
 from cemscope.testing.phantom_shapes import Ellipsoid, Solid
 from cemscope.testing.phantoms import Implant, Phantom, build_phantom
 
@@ -47,7 +48,7 @@ def true_outside_ml(phantom: Phantom) -> float:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_leak_is_measured_and_placed(case: LeakCase) -> None:
     phantom = vertebroplasty(extra=case.extra)
-    found = measure_augmentation(phantom.ct, phantom.spine)
+    found = analysed(phantom)
     (leak,) = found.leaks
     truth = true_outside_ml(phantom)
     assert leak.level == "L2"
@@ -68,7 +69,7 @@ def test_leak_is_measured_and_placed(case: LeakCase) -> None:
 )
 def test_cement_in_bone_is_no_leak(extra: tuple[Solid, ...]) -> None:
     phantom = vertebroplasty(extra=extra)
-    found = measure_augmentation(phantom.ct, phantom.spine)
+    found = analysed(phantom)
     assert found.leaks == ()
     assert not (found.materials.labels == LEAK).any()
     assert (found.materials.labels == CEMENT).any()
@@ -76,7 +77,7 @@ def test_cement_in_bone_is_no_leak(extra: tuple[Solid, ...]) -> None:
 
 def test_two_leaks_are_two() -> None:
     phantom = vertebroplasty(extra=DISC_LEAK + PREVERTEBRAL_LEAK)
-    found = measure_augmentation(phantom.ct, phantom.spine)
+    found = analysed(phantom)
     assert {leak.leak_id for leak in found.leaks} == {"L2-1", "L2-2"}
     assert {leak.locations[0] for leak in found.leaks} == {
         "disc_superior",
@@ -89,7 +90,7 @@ def test_disc_leak_between_two_cemented_levels_goes_to_the_one_it_hangs_on() -> 
     upper = Implant(BODY, level="L2")
     stem, blob = (Implant(piece, level="L2") for piece in DISC_LEAK)
     phantom = build_phantom(("L3", "L2"), (lower, upper, stem, blob))
-    found = measure_augmentation(phantom.ct, phantom.spine)
+    found = analysed(phantom)
     assert [leak.level for leak in found.leaks] == ["L2"]
 
 
@@ -97,5 +98,5 @@ def test_abutting_cement_is_no_leak() -> None:
     # Cement that reaches the anterior wall from inside, 0 mm beyond it.
     touching = Ellipsoid((0.0, -11.0, 36.0), (5.0, 5.0, 5.0))
     phantom = vertebroplasty(extra=(touching,))
-    found = measure_augmentation(phantom.ct, phantom.spine)
+    found = analysed(phantom)
     assert found.leaks == ()

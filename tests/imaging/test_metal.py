@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from cases.augmented_spines import fixation, vertebroplasty
+from cases.augmented_spines import analysed, fixation, vertebroplasty
 from cemscope.findings import MetalKind
-from cemscope.measurement.augmentation import measure_augmentation
 from cemscope.segmentation.metal import (
     MetalSettings,
     find_distant_metal,
@@ -35,8 +34,8 @@ def test_level_is_just_below_the_ceiling_of_a_clipped_scan() -> None:
 
 
 def test_rods_screws_and_volumes() -> None:
-    phantom = fixation()
-    found = measure_augmentation(phantom.ct, phantom.spine)
+    phantom = fixation(levels=("L4", "L3"))
+    found = analysed(phantom)
     kinds = [part.kind for part in found.metal]
     assert kinds.count(MetalKind.SCREW) == 4
     assert kinds.count(MetalKind.ROD) == 2
@@ -45,7 +44,7 @@ def test_rods_screws_and_volumes() -> None:
         float(phantom.metal_fraction.sum()) * phantom.ct.geometry.voxel_volume_mm3 / 1e3
     )
     total = sum(part.volume_ml for part in found.metal)
-    # Heads and rods are counted above 93 % of the ceiling, 0.3 mm outside their surface.
+    # Heads and rods are counted above 93 % of the ceiling, 0.3 mm outside.
     assert total == pytest.approx(true_ml, rel=0.2)
 
 

@@ -7,17 +7,14 @@ import logging
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from cemscope.findings import (
     CementElsewhere,
     CementVolume,
     Interval,
     Leak,
-    MetalKind,
     MetalVolume,
     NotAssessed,
-    PointLPS,
     Screw,
     TotalCement,
 )
@@ -34,13 +31,18 @@ from cemscope.measurement.cement_volume import (
     measure_volumes,
 )
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
+from cemscope.measurement.screw_cement import (
+    hidden_metal_ml,
+    screw_findings,
+    screw_metal,
+)
 from cemscope.segmentation.cement import (
     CementSettings,
     find_cement,
 )
+from cemscope.segmentation.cement_level import CementLevel
 from cemscope.segmentation.metal import (
     MetalSettings,
-    SpinalMetal,
     find_distant_metal,
     map_spinal_metal,
     metal_core_level_hu,
@@ -216,7 +218,11 @@ def _measure_region(
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
             view[filled] = np.where(numbers[filled] > 0, LEAK, CEMENT)
         measured = measure_volumes(
-            tuple(clusters), names, ScanModel(level, levels, quality), settings.volume
+            tuple(clusters),
+            names,
+            ScanModel(level, levels, quality),
+            hidden_metal_ml(screws, spine),
+            settings.volume,
         )
     cement = tuple(
         _vertebra_cement(ct, spine, index, value, levels, settings)
@@ -226,9 +232,9 @@ def _measure_region(
         materials,
         cement,
         tuple(leaks),
-        _screw_findings(screws, clusters, spine),
-        _screw_metal(screws, metal, region) + metal.volumes,
-        _notices(levels, screws, level is not None and level.clipped),
+        screw_findings(screws, clusters, spine),
+        screw_metal(screws, metal, region) + metal.volumes,
+        _notices(levels, screws, level) + _cut_notices(spine, measured),
     )
 
 
@@ -270,74 +276,25 @@ def _vertebra_cement(
     return VertebraCement(name, value)
 
 
-def _screw_findings(
-    screws: tuple[ScrewModel, ...],
-    clusters: list[CementCluster],
-    spine: Spine,
-) -> tuple[Screw, ...]:
-    volumes = np.zeros(len(screws))
-    beside = np.zeros(len(screws))
-    order = {v.level.name: number for number, v in enumerate(spine.vertebrae, start=1)}
-    for cluster in clusters:
-        maps = cluster.fractions
-        used = (maps.fraction > 0.05) & (cluster.owners.owner > 0)
-        if not used.any() or not screws:
-            continue
-        points = maps.part.region.geometry.index_to_lps(np.argwhere(used))
-        owner = cluster.owners.owner[used]
-        weight = maps.fraction[used].astype(float) * maps.part.region.voxel_ml
-        distance = np.full((len(screws), len(points)), np.inf)
-        for k, screw in enumerate(screws):
-            mine = owner == order[screw.level]
-            if mine.any():
-                distance[k, mine] = screw.distances_mm(points[mine])[0]
-        nearest = np.argmin(distance, axis=0)
-        reached = np.isfinite(distance.min(axis=0))
-        for k in range(len(screws)):
-            mine = reached & (nearest == k)
-            volumes[k] += weight[mine].sum()
-            touching = mine & (distance[k] <= BESIDE_SHAFT_MM)
-            beside[k] += weight[touching].sum()
-    return tuple(
-        Screw(
-            screw_id=f"{screw.level}-{screw.side}",
-            level=screw.level,
-            side=screw.side,
-            head_lps_mm=_as_point(screw.head_lps_mm),
-            tip_lps_mm=_as_point(screw.tip_lps_mm),
-            diameter_mm=2.0 * screw.shaft.radius_mm,
-            length_mm=screw.tip_mm,
-            cemented=bool(beside[k] >= CEMENTED_ML),
-            cement_volume_ml=float(volumes[k]),
-        )
-        for k, screw in enumerate(screws)
-    )
-
-
-BESIDE_SHAFT_MM = 2.5
-CEMENTED_ML = 0.05
-"""Cement within `BESIDE_SHAFT_MM` of the shaft that makes a screw cemented [ours]."""
-
-
-def _screw_metal(
-    screws: tuple[ScrewModel, ...], metal: SpinalMetal, region: ScanRegion
-) -> tuple[MetalVolume, ...]:
-    counts = np.bincount(metal.shafts.ravel(), minlength=len(screws) + 1)
-    return tuple(
-        MetalVolume(
-            MetalKind.SCREW,
-            float(counts[k + 1]) * region.voxel_ml + metal.head_ml[k],
-            _as_point(screw.axis.at(0.5 * screw.tip_mm)),
-        )
-        for k, screw in enumerate(screws)
-    )
+BONE_LIKE_HU = 1200.0
+"""Bone islands reach this; weakly opaque cement may lie below it [our choice]."""
 
 
 def _notices(
-    levels: TissueLevels, screws: tuple[ScrewModel, ...], clipped: bool
+    levels: TissueLevels,
+    screws: tuple[ScrewModel, ...],
+    level: CementLevel | None,
 ) -> tuple[Notice, ...]:
     notices = []
-    if clipped:
+    if level is not None and not level.clipped and level.hu < BONE_LIKE_HU:
+        notices.append(
+            Notice(
+                "cement-like-bone",
+                f"What was measured as cement reads only {level.hu:.0f} HU: dense bone "
+                "(bone island, sclerosis) can be as bright. Check it on the images.",
+            )
+        )
+    if level is not None and level.clipped:
         notices.append(
             Notice(
                 "cement-clipped",
@@ -366,6 +323,20 @@ def _notices(
     return tuple(notices)
 
 
+def _cut_notices(
+    spine: Spine, measured: tuple[CementVolume | None, ...]
+) -> tuple[Notice, ...]:
+    return tuple(
+        Notice(
+            "cement-cut",
+            f"{vertebra.level.name} is only partly in the field of view: its cement "
+            "is that of the visible part.",
+        )
+        for vertebra, value in zip(spine.vertebrae, measured, strict=True)
+        if value is not None and not vertebra.complete
+    )
+
+
 def _total(cement: tuple[VertebraCement, ...]) -> TotalCement:
     values = [
         item.cement
@@ -378,7 +349,3 @@ def _total(cement: tuple[VertebraCement, ...]) -> TotalCement:
     high = sum(value.interval.high_ml for value in values)
     leaked = sum(value.leaked_ml for value in values)
     return TotalCement(volume, Interval(low, max(high, low)), leaked, len(values))
-
-
-def _as_point(point: npt.NDArray[np.float64]) -> PointLPS:
-    return float(point[0]), float(point[1]), float(point[2])

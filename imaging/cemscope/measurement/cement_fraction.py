@@ -129,7 +129,8 @@ def local_level_hu(
         part.region.geometry,
         settings.levels.core_radius_mm,
     )
-    usable = (core >= SOLID_SHARE * level.hu).astype(np.float32)
+    solid = (core >= SOLID_SHARE * level.hu) & ~part.corrected
+    usable = solid.astype(np.float32)
     sigma = LOCAL_LEVEL_SIGMA_MM / np.array(part.region.geometry.spacing_mm)
     weight = ndimage.gaussian_filter(usable, sigma, truncate=2.5)
     total = ndimage.gaussian_filter(usable * part.tissue_hu, sigma, truncate=2.5)

@@ -81,6 +81,7 @@ def measure_volumes(
     clusters: tuple[CementCluster, ...],
     bodies: tuple[tuple[str, float], ...],
     scan: ScanModel,
+    hidden_ml: tuple[float, ...],
     settings: VolumeSettings,
 ) -> tuple[CementVolume | None, ...]:
     """Sum the shares per vertebra.
@@ -93,6 +94,9 @@ def measure_volumes(
         Name and body volume in mL of each vertebra, in the owners' order.
     scan
         Levels, noise and blur.
+    hidden_ml
+        Standard uncertainty of the metal hidden in the cement, per vertebra: a tip that
+        cannot be seen.
     settings
         Uncertainties that the interval is built from.
 
@@ -114,6 +118,7 @@ def measure_volumes(
         deviation = float(
             np.sqrt(
                 sums.noise[number]
+                + hidden_ml[number - 1] ** 2
                 + (0.5 * (sums.darker[number] - sums.brighter[number])) ** 2
                 + (0.5 * (sums.background_low[number] - sums.background_high[number]))
                 ** 2

@@ -33,8 +33,8 @@ class DiscSettings:
         Tilts of a disc against the canal that are tried.
     thinnest_mm, thickest_mm : float
         Distance between the two bright endplates of a disc.
-    full_contrast_hu : float
-        A disc this much darker than both endplates gives full marks.
+    half_contrast_hu : float
+        A disc this much darker than both endplates has a likeness of one half.
     bridge_foramen_hu, bridge_pedicle_hu : float
         Least value on the best way from body to arch: at or below the first it is
         a foramen, at or above the second a pedicle.
@@ -59,17 +59,17 @@ class DiscSettings:
     tilt_step_deg: float = 5.0
     thinnest_mm: float = 3.0
     thickest_mm: float = 14.0
-    full_contrast_hu: float = 120.0
+    half_contrast_hu: float = 120.0
     bridge_foramen_hu: float = 20.0
     bridge_pedicle_hu: float = 170.0
     lowest_vertebra_mm: float = 14.0
     highest_vertebra_mm: float = 46.0
-    disc_weight: float = 0.8
-    pedicle_weight: float = 2.5
-    uneven_price: float = 3.0
-    disc_toll: float = 0.35
-    border_mm: float = 6.0
-    real_disc: float = 0.15
+    disc_weight: float = 1.6
+    pedicle_weight: float = 2.0
+    uneven_price: float = 6.0
+    disc_toll: float = 0.3
+    border_mm: float = 8.0
+    real_disc: float = 0.35
     least_cut_mm: float = 8.0
 
 
@@ -174,7 +174,9 @@ def _dark_bands(
             better = score > best
             best[better] = score[better]
             tilts[better] = alpha, beta
-    return np.clip(best, 0.0, 1.0), tilts
+    best = np.maximum(best, 0.0)
+    # Saturates softly: a dense cortex makes weak bands of everything.
+    return best / (1.0 + best), tilts
 
 
 def _dip(profile: FloatArray, settings: DiscSettings) -> FloatArray:
@@ -190,7 +192,7 @@ def _dip(profile: FloatArray, settings: DiscSettings) -> FloatArray:
         above = np.concatenate([plate[half:], np.full(half, -np.inf)])
         below = np.concatenate([np.full(half, -np.inf), plate[:-half]])
         best = np.maximum(best, np.minimum(above, below) - between)
-    return best / settings.full_contrast_hu
+    return best / settings.half_contrast_hu
 
 
 def _bone_bridges(

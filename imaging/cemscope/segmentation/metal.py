@@ -171,7 +171,7 @@ def _name_parts(
         inside = parts[box] == number
         index = np.argwhere(inside) + [part.start for part in box]
         ml = len(index) * region.voxel_ml
-        if joined[number] < 2 and ml < STUB_ML:
+        if ml < (STUB_ML if joined[number] < 2 else SPLINTER_ML):
             # Ends of rods and set screws beside a head go with it.
             hardware[box][inside] = 1
             continue
@@ -186,6 +186,9 @@ def _name_parts(
 
 STUB_ML = 0.15
 """Smaller parts on a single head are the rod's end or the set screw."""
+
+SPLINTER_ML = 0.05
+"""Smaller parts between two heads belong to the heads."""
 
 IN_FRONT_MM = 10.0
 """Bright things this near to a shaft in front of its neck are cement, not hardware."""

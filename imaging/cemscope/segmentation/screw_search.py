@@ -4,14 +4,17 @@ The scan around a vertebra is sampled in the vertebra's own frame, so that 'back
 and 'sideways' are the same for a scoliotic spine or a tilted patient.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.findings import Side
 from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion
 from cemscope.segmentation.screw_profile import ScrewAxis
-from cemscope.spine import Spine, Vertebra
-from cemscope.volume import CTVolume
+from cemscope.spine import Spine, Vertebra, VertebraFrame
+from cemscope.volume import BoolArray, CTVolume
 
 _CUBE_STEP_MM = 1.25
 _CUBE_LOWER_MM = np.array([-45.0, -32.0, -34.0])
@@ -44,37 +47,72 @@ def _posterior_wall_mm(region: ScanRegion, vertebra: Vertebra) -> float | None:
     return float(np.percentile(middle[:, 1], 97.0)) if len(middle) > 20 else None
 
 
-def search_axis(
-    region: ScanRegion,
-    vertebra: Vertebra,
-    side: Side,
-    level_hu: float,
-    search_angle_deg: float,
-) -> ScrewAxis | None:
-    """Best bright straight line through one pedicle region."""
-    wall = _posterior_wall_mm(region, vertebra)
-    if wall is None:
-        return None
-    axes = [
-        np.arange(lo, hi + 1e-6, _CUBE_STEP_MM)
-        for lo, hi in zip(_CUBE_LOWER_MM, _CUBE_UPPER_MM, strict=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class PedicleCube:
+    """The surroundings of a vertebra in its own frame, on an isotropic grid.
+
+    Attributes
+    ----------
+    frame : VertebraFrame
+        The vertebra's axes; array axes are (left, posterior, superior).
+    wall_mm : float
+        Posterior wall of the body.
+    smooth : ndarray of float32
+        Smoothed share of voxels as bright as metal.
+    own : ndarray of bool
+        The body with a margin.
+    """
+
+    frame: VertebraFrame
+    wall_mm: float
+    smooth: npt.NDArray[np.float32]
+    own: BoolArray
+
+    @classmethod
+    def sample(
+        cls, region: ScanRegion, vertebra: Vertebra, level_hu: float
+    ) -> "PedicleCube | None":
+        """Sample the scan; None where the body is missing or nothing is bright."""
+        wall = _posterior_wall_mm(region, vertebra)
+        if wall is None:
+            return None
+        points = vertebra.frame.to_lps_mm(
+            np.stack(np.meshgrid(*_cube_axes(), indexing="ij"), -1)
+        )
+        bright = region.sample_hu(points) >= level_hu
+        # Outside the scan there is nothing, not the repeated border.
+        index = region.geometry.lps_to_index(points)
+        shape = np.array(region.hu.shape)
+        bright &= np.all((index > -0.5) & (index < shape - 0.5), axis=-1)
+        if not bright.any():
+            return None
+        own = ndimage.map_coordinates(
+            (region.labels == vertebra.level.number).view(np.uint8),
+            np.moveaxis(index, -1, 0),
+            order=0,
+            mode="constant",
+        )
+        return cls(
+            vertebra.frame,
+            wall,
+            ndimage.gaussian_filter(bright.astype(np.float32), 1.3 / _CUBE_STEP_MM),
+            ndimage.binary_dilation(own > 0, iterations=round(3.0 / _CUBE_STEP_MM)),
+        )
+
+
+def _cube_axes() -> list[FloatArray]:
+    return [
+        np.arange(lower, upper + 1e-6, _CUBE_STEP_MM)
+        for lower, upper in zip(_CUBE_LOWER_MM, _CUBE_UPPER_MM, strict=True)
     ]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-    points = vertebra.frame.to_lps_mm(grid)
-    # Outside the scan there is nothing, not the repeated border.
-    bright = region.sample_hu(points) >= level_hu
-    index = region.geometry.lps_to_index(points)
-    bright &= np.all(
-        (index > -0.5) & (index < np.array(region.hu.shape) - 0.5), axis=-1
-    )
-    smooth = ndimage.gaussian_filter(bright.astype(np.float32), 1.3 / _CUBE_STEP_MM)
-    own = ndimage.map_coordinates(
-        (region.labels == vertebra.level.number).view(np.uint8),
-        np.moveaxis(index, -1, 0),
-        order=0,
-        mode="constant",
-    )
-    own = ndimage.binary_dilation(own > 0, iterations=round(3.0 / _CUBE_STEP_MM))
+
+
+def search_axis(
+    cube: PedicleCube, side: Side, search_angle_deg: float
+) -> ScrewAxis | None:
+    """Find the best bright straight line through one pedicle region."""
+    wall, smooth, own = cube.wall_mm, cube.smooth, cube.own
+    axes = _cube_axes()
     sign = 1.0 if side is Side.LEFT else -1.0
     best: tuple[float, FloatArray, FloatArray] | None = None
     limit = np.tan(np.deg2rad(search_angle_deg))
@@ -104,15 +142,15 @@ def search_axis(
                     start[2] + depth[:, None] * slope_s,
                 ]
             )
-            cube = np.round(
+            cell = np.round(
                 (local - _CUBE_LOWER_MM[:, None, None]) / _CUBE_STEP_MM
             ).astype(int)
             shape = np.array(smooth.shape)[:, None, None]
-            valid = np.all((cube >= 0) & (cube < shape), axis=0)
-            cube = np.clip(cube, 0, shape - 1)
-            value = np.where(valid, smooth[cube[0], cube[1], cube[2]], 0.0)
+            valid = np.all((cell >= 0) & (cell < shape), axis=0)
+            cell = np.clip(cell, 0, shape - 1)
+            value = np.where(valid, smooth[cell[0], cell[1], cell[2]], 0.0)
             front = int(np.argmin(np.abs(depth + pivot_mm - wall + 6.0)))
-            holds = own[cube[0, front], cube[1, front], cube[2, front]]
+            holds = own[cell[0, front], cell[1, front], cell[2, front]]
             score = holds * _run_scores(
                 value, depth, np.sqrt(1 + slope_l**2 + slope_s**2), wall - pivot_mm
             )
@@ -122,7 +160,7 @@ def search_axis(
                 best = (float(score[j]), start, direction / np.linalg.norm(direction))
     if best is None:
         return None
-    frame = vertebra.frame
+    frame = cube.frame
     forward = frame.to_lps_mm(best[2]) - frame.origin_lps_mm
     return ScrewAxis(frame.to_lps_mm(best[1]), forward / np.linalg.norm(forward))
 

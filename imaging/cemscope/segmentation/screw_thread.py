@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import ndimage, special
 
 from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.segmentation.screw_profile import (
@@ -112,13 +112,13 @@ def estimate_taper(
     r = sections.radius_mm
     rim = (r >= shaft.radius_mm + 1.2) & (r <= shaft.radius_mm + 2.4)
     ring = np.median(sections.hu[:, :, rim], axis=(1, 2))
-    top = (
-        shaft.metal_hu if ceiling_hu is None else min(0.95 * ceiling_hu, shaft.metal_hu)
-    )
-    # The same height over the surroundings on every plane: the edge's offset by blur is
-    # then the same on the shaft and on the tip.
-    level = 0.5 * (float(np.quantile(ring, 0.9)) + top) if ceiling_hu is None else top
+    top = 0.5 * (float(np.quantile(ring, 0.9)) + shaft.metal_hu)
+    level = top if ceiling_hu is None else min(top, 0.95 * ceiling_hu)
     edge = np.median(sections.edge_mm(level), axis=1)
+    # Below half value the contour lies outside the metal, and the more so the brighter
+    # the surroundings are: cement at the tip, marrow along the shaft.
+    height = (level - ring) / np.maximum(shaft.metal_hu - ring, 1.0)
+    edge += special.ndtri(np.clip(height, 0.02, 0.98)) * shaft.sigma_mm
     from_tip = tip.t_mm - t
     shaft_edge = float(np.median(edge[from_tip > 10.0]))
     near = from_tip <= MAXIMUM_TAPER_MM

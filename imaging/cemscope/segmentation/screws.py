@@ -21,7 +21,11 @@ from cemscope.segmentation.screw_profile import (
     find_tip,
     fit_shaft,
 )
-from cemscope.segmentation.screw_search import search_axis, search_box
+from cemscope.segmentation.screw_search import (
+    PedicleCube,
+    search_axis,
+    search_box,
+)
 from cemscope.segmentation.screw_thread import (
     ThreadEstimate,
     estimate_taper,
@@ -160,10 +164,11 @@ def find_screws(
         region = ScanRegion.of_box(ct, spine.labels, box)
         if not (region.hu >= core_level_hu).any():
             continue
+        cube = PedicleCube.sample(region, vertebra, core_level_hu)
+        if cube is None:
+            continue
         for side in (Side.LEFT, Side.RIGHT):
-            axis = search_axis(
-                region, vertebra, side, core_level_hu, settings.search_angle_deg
-            )
+            axis = search_axis(cube, side, settings.search_angle_deg)
             if axis is None:
                 continue
             guess = _fit_axis(region, vertebra, axis, core_level_hu, settings)

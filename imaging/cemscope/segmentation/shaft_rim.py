@@ -31,7 +31,7 @@ class ShaftRimSettings:
         The blur is followed this far.
     """
 
-    shell_metal_hu: float = 800.0
+    shell_metal_hu: float = 500.0
     shell_rim_mm: float = 0.8
     reach_mm: float = 4.0
 
@@ -48,6 +48,8 @@ class TissueImage:
         Percent of metal of the shafts, from the fitted shape.
     shell : ndarray of bool
         Shafts and the voxels around them that the metal hides.
+    corrected : ndarray of bool
+        Voxels from which a noticeable share of metal was subtracted.
     forbidden : ndarray of bool
         Heads, rods and their rim, where nothing is measured.
     """
@@ -55,6 +57,7 @@ class TissueImage:
     hu: HUArray
     metal: npt.NDArray[np.uint8]
     shell: BoolArray
+    corrected: BoolArray
     forbidden: BoolArray
 
 
@@ -69,8 +72,9 @@ def subtract_shafts(
     forbidden = grown(metal.hardware > 0, metal_settings.rim_mm, region.geometry)
     share = np.zeros(region.hu.shape, np.uint8)
     shell = np.zeros(region.hu.shape, np.bool_)
+    corrected = np.zeros(region.hu.shape, np.bool_)
     if not screws:
-        return TissueImage(region.hu, share, shell, forbidden)
+        return TissueImage(region.hu, share, shell, corrected, forbidden)
     hu = region.hu.copy()
     voxel_mm = region.geometry.voxel_volume_mm3 ** (1 / 3)
     for screw in screws:
@@ -87,10 +91,14 @@ def subtract_shafts(
         left = (hu[box] - spill * screw.shaft.metal_hu) / np.maximum(1.0 - spill, 0.5)
         change = ~hidden & (spill > MINIMUM_SPILL)
         hu[box] = np.where(change, np.round(left), hu[box]).astype(np.int16)
+        corrected[box] |= spill * screw.shaft.metal_hu > NOTICEABLE_METAL_HU
         # Beside the head and neck there is hardware all around.
         forbidden[box] |= (t < screw.neck_mm) & (distance <= metal_settings.rim_mm)
-    return TissueImage(hu, share, shell, forbidden)
+    return TissueImage(hu, share, shell, corrected, forbidden)
 
+
+NOTICEABLE_METAL_HU = 50.0
+"""About twice the noise of a body CT."""
 
 MINIMUM_SPILL = 1e-3
 """Smaller shares of metal are below the noise."""

@@ -175,6 +175,8 @@ def _left_right_symmetry(
         2,
     )
     result = np.zeros(len(index), np.float32)
+    if not len(index):
+        return result
     offsets = np.arange(1, reach + 1)
     for part in np.array_split(np.arange(len(index)), len(index) // 20_000 + 1):
         z, y, x = index[part].T

@@ -145,6 +145,11 @@ def estimate_tissue_levels(
         rows.append(
             _bone_quantiles(region, body, region.labels == arch_number, settings)
         )
+        # Marrow and noise are read inside the body only.
+        region = spine_region.sub_box(
+            widened(boxes[number], 2.0, spine_region.geometry)
+        )
+        body = region.labels == number
         depth = ndimage.distance_transform_edt(
             body, sampling=region.geometry.spacing_mm
         )

@@ -115,9 +115,11 @@ def _endplate_axis(points: FloatArray, start: FloatArray) -> FloatArray:
 def _endplate_slopes(local: FloatArray) -> FloatArray | None:
     """Mean slope (d height / d side, d height / d front) of the two endplates."""
     columns = np.floor(local[:, :2] / COLUMN_MM).astype(np.int64)
-    _, index = np.unique(columns, axis=0, return_inverse=True)
-    index = index.reshape(-1)
-    count = int(index.max()) + 1
+    columns -= columns.min(axis=0)
+    flat = columns[:, 0] * (columns[:, 1].max() + 1) + columns[:, 1]
+    occupied = np.bincount(flat) > 0
+    index = (np.cumsum(occupied) - 1)[flat]
+    count = int(occupied.sum())
     top = np.full(count, -np.inf)
     bottom = np.full(count, np.inf)
     np.maximum.at(top, index, local[:, 2])

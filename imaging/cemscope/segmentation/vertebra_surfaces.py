@@ -58,6 +58,10 @@ class SurfaceSettings:
         Share of a body that must lie in the scan to report it.
     least_wall : float
         Mean edge of the wall below which the end of a chain is no vertebra.
+    halved_share, weak_plate, better_plate : float
+        A body lower than this share of the one above, with a lower endplate weaker
+        than the second, is fitted again; the new endplate must be better by the
+        third.
     ala_above : float
         Section of bone beside a body, as a share of the body's own, of a sacrum.
     sacrum_below : int
@@ -77,6 +81,9 @@ class SurfaceSettings:
     beyond_mm: float = 35.0
     least_seen: float = 0.4
     least_wall: float = 0.15
+    halved_share: float = 0.7
+    weak_plate: float = 0.65
+    better_plate: float = 0.1
     ala_above: float = 0.24
     sacrum_below: int = 5
     edge_ceiling_hu: float = 1400.0
@@ -157,6 +164,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         frame, height_mm = body_frame(axis, lower, upper)
         surface = body_surface(scene, frame, height_mm)
         bodies.append(_examined(surface, coarse, fine, settings))
+    bodies = _mended(bodies, coarse, scene, settings)
     bodies = _without_poor_ends(bodies, settings)
     bodies = _with_sacrum(bodies, coarse, scene, settings)
     if not bodies:
@@ -203,6 +211,47 @@ def _examined(
         seen,
         complete=seen >= 0.98 and plates >= settings.least_wall,
     )
+
+
+def _mended(
+    bodies: list[FoundBody],
+    coarse: WorkingVolume,
+    scene: BodyScene,
+    settings: SurfaceSettings,
+) -> list[FoundBody]:
+    """Fit halved bodies again with the height of the vertebra above.
+
+    Where a screw or the sacrum disturbs the chain of discs, a disc may cross a body.
+    Such a body is low and its lower endplate weak; if the height of its neighbour
+    leads to a clearly better endplate, that is taken, and what was found inside the
+    mended body is dropped.
+    """
+    mended = bodies[-1:]
+    for body in reversed(bodies[:-1]):
+        above, surface = mended[-1].surface, body.surface
+        centre = above.frame.to_local_mm(surface.frame.origin_lps_mm)
+        if float(above.depth_mm(centre[None])[0]) > -2.0:
+            continue
+        usual_mm = _height_mm(above)
+        if (
+            _height_mm(surface) < settings.halved_share * usual_mm
+            and surface.lower_edge < settings.weak_plate
+        ):
+            top = float(np.median(surface.upper_mm))
+            low = np.array([0.0, 0.0, top - usual_mm / 2])
+            frame = replace(surface.frame, origin_lps_mm=surface.frame.to_lps_mm(low))
+            longer = body_surface(scene, frame, usual_mm + 6.0)
+            if (
+                longer.lower_edge >= surface.lower_edge + settings.better_plate
+                and _height_mm(longer) >= settings.halved_share * usual_mm
+            ):
+                body = _examined(longer, coarse, scene.volume, settings)
+        mended.append(body)
+    return mended[::-1]
+
+
+def _height_mm(surface: BodySurface) -> float:
+    return float(np.median(surface.upper_mm) - np.median(surface.lower_mm))
 
 
 def _without_poor_ends(

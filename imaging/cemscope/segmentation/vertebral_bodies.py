@@ -27,6 +27,12 @@ PROMONTORY_MM = 8.0
 """From the lower endplate of L5 to that of the sacrum, in the middle of the disc."""
 
 
+LEAST_HEIGHT_SHARE = 0.35
+"""A body takes at least this share of the distance between two discs' middles."""
+
+USUAL_HALF_DISC_MM = 3.0
+"""Half a disc, where an endplate cannot be seen."""
+
 SACRAL_LEAN_DEG = 20.0
 """The first sacral body leans back under its own endplate: its front recedes."""
 
@@ -106,6 +112,10 @@ def _straightened(
 def _surface(scene: BodyScene, frame: VertebraFrame, height_mm: float) -> BodySurface:
     lower, lower_edge = find_endplate(scene, frame, height_mm, -1)
     upper, upper_edge = find_endplate(scene, frame, height_mm, 1)
+    if float(np.median(upper - lower)) < LEAST_HEIGHT_SHARE * height_mm:
+        # Both fell on one plate: no endplate is believed.
+        upper = np.full_like(upper, height_mm / 2 - USUAL_HALF_DISC_MM)
+        lower, lower_edge, upper_edge = -upper, 0.0, 0.0
     thin = upper - lower < 5.0
     middle = (upper + lower) / 2
     lower = np.where(thin, middle - 2.5, lower)

@@ -243,9 +243,7 @@ def _trunk(atlas: Mapping[str, Any], warp: AtlasWarp, grid_mm: float) -> TrunkSh
     shape = np.array(classes.shape)
     unit = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T
     corners = warp.patient_mm(origin + unit * (shape - 1) * TRUNK_MM)
-    lattice = Lattice.around(
-        corners.min(axis=0) - 6, corners.max(axis=0) + 6, TRUNK_GRID_MM
-    )
+    lattice = Lattice.around(corners.min(axis=0) - 6, corners.max(axis=0) + 6, grid_mm)
     index = np.moveaxis((warp.trunk_mm(lattice.points_mm()) - origin) / TRUNK_MM, -1, 0)
 
     def resample(values: Float32Array) -> ScalarField:

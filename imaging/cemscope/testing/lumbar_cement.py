@@ -17,9 +17,6 @@ from cemscope.testing.scalar_field import Lattice, ScalarField, coverage
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
-CEMENT_GRID_MM = 0.4
-"""Grid of the cement."""
-
 LEAK_REACH_MM = 8.0
 """No simulated leak goes further from the body than this."""
 
@@ -114,28 +111,29 @@ def place_cement(
     leaks: Sequence[LeakPlan],
     metal: Sequence[ScalarField],
     seed: int,
+    grid_mm: float = 0.4,
 ) -> LevelCement:
     """Fill a body with cement until each plan has its volume beside the metal."""
     rng = np.random.default_rng(seed)
     inside = shape.body.values < 0
-    lattice = _fine(shape.body.lattice.crop_around(inside, LEAK_REACH_MM))
+    lattice = _fine(shape.body.lattice.crop_around(inside, LEAK_REACH_MM), grid_mm)
     points = lattice.points_mm()
     body = shape.body.at(points)
     interior = body + np.float32(WALL_MM)
-    cells = interior < CEMENT_GRID_MM  # elsewhere no cloud can be
+    cells = interior < grid_mm  # elsewhere no cloud can be
     local = shape.frame.to_local_mm(points[cells])
-    free = 1.0 - coverage(metal_distance(metal, points[cells]), CEMENT_GRID_MM)
+    free = 1.0 - coverage(metal_distance(metal, points[cells]), grid_mm)
     fingers = _fingers(lattice, rng)[cells]
     filled = np.full(len(local), FAR_MM, np.float32)
     for plan in plans:
         cloud = _cloud(plan, local, rng) + fingers
         # What an earlier cloud holds already is not counted twice.
-        room = free * (1.0 - coverage(filled, CEMENT_GRID_MM)) * lattice.voxel_ml
+        room = free * (1.0 - coverage(filled, grid_mm)) * lattice.voxel_ml
         low, high = -6.0, 25.0
         for _ in range(30):
             radius = 0.5 * (low + high)
             part = np.maximum(cloud - np.float32(radius), interior[cells])
-            volume = float((coverage(part, CEMENT_GRID_MM) * room).sum())
+            volume = float((coverage(part, grid_mm) * room).sum())
             low, high = (radius, high) if volume < plan.volume_ml else (low, radius)
         filled = np.minimum(filled, part)
     total = np.full(lattice.shape, FAR_MM, np.float32)
@@ -160,10 +158,10 @@ def metal_distance(metal: Sequence[ScalarField], points_mm: FloatArray) -> Float
     return distance
 
 
-def _fine(lattice: Lattice) -> Lattice:
+def _fine(lattice: Lattice, grid_mm: float) -> Lattice:
     low = np.asarray(lattice.origin_mm)
     size = (np.array(lattice.shape)[::-1] - 1) * lattice.spacing_mm
-    return Lattice.around(low, low + size, CEMENT_GRID_MM)
+    return Lattice.around(low, low + size, grid_mm)
 
 
 def _noise(lattice: Lattice, sigma_mm: float, rng: np.random.Generator) -> Float32Array:
@@ -284,12 +282,12 @@ def _tube(
     distance += np.float32(0.25) * _noise(lattice, 1.5, rng)
     # Outside the body, cement finds no room in the bone of the arch.
     blocked = np.where(body > 0.5, np.float32(0.3) - bone, np.float32(-FAR_MM))
-    beyond = 1.0 - coverage(body, CEMENT_GRID_MM)
+    beyond = 1.0 - coverage(body, lattice.spacing_mm)
     low, high = 0.3, 5.0
     for _ in range(30):
         radius = 0.5 * (low + high)
         whole = np.maximum(distance - np.float32(radius), blocked)
-        share = coverage(whole, CEMENT_GRID_MM) * beyond
+        share = coverage(whole, lattice.spacing_mm) * beyond
         volume = float(share.sum()) * lattice.voxel_ml
         low, high = (radius, high) if volume < leak.volume_ml else (low, radius)
     return np.asarray(whole, np.float32)

@@ -16,9 +16,6 @@ from cemscope.testing.scalar_field import Lattice, ScalarField
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 
-METAL_GRID_MM = 0.3
-"""Grid of the metal parts; it resolves the thread."""
-
 THREAD_PITCH_MM = 2.7
 """Usual pitch of single-lead pedicle screws."""
 
@@ -154,7 +151,8 @@ def place_screw(plan: ScrewPlan, shape: VertebraShape) -> PlacedScrew:
     for convergence in np.arange(0.0, 32.0, 3.0):
         for tilt in np.arange(-10.0, 11.0, 4.0):
             a, b = np.radians(convergence), np.radians(tilt)
-            ahead = np.array([-sign * np.sin(a), -np.cos(a) * np.cos(b), np.sin(b)])
+            flat = np.array([-sign * np.sin(a), -np.cos(a), 0.0]) * np.cos(b)
+            ahead = flat + np.array([0.0, 0.0, np.sin(b)])
             for shift in shifts:
                 centre = isthmus + np.array([shift[0], 0.0, shift[1]])
                 line = frame.to_lps_mm(centre + steps[:, None] * ahead)
@@ -176,12 +174,14 @@ def place_screw(plan: ScrewPlan, shape: VertebraShape) -> PlacedScrew:
     )
 
 
-def screw_field(screw: PlacedScrew, rod_direction: FloatArray | None) -> ScalarField:
-    """Signed distance to a screw with its head."""
+def screw_field(
+    screw: PlacedScrew, rod_direction: FloatArray | None, grid_mm: float
+) -> ScalarField:
+    """Signed distance to a screw with its head, on a grid that resolves the thread."""
     ends = np.stack([screw.head_mm, screw.tip_mm])
     margin = TULIP_RADIUS_MM + TULIP_ABOVE_MM
     lattice = Lattice.around(
-        ends.min(axis=0) - margin, ends.max(axis=0) + margin, METAL_GRID_MM
+        ends.min(axis=0) - margin, ends.max(axis=0) + margin, grid_mm
     )
     points = lattice.points_mm()
     behind, radius = screw.cylinder_coordinates(points)
@@ -201,12 +201,10 @@ def screw_field(screw: PlacedScrew, rod_direction: FloatArray | None) -> ScalarF
     )
 
 
-def rod_field(screws: Sequence[PlacedScrew]) -> ScalarField:
+def rod_field(screws: Sequence[PlacedScrew], grid_mm: float) -> ScalarField:
     """Signed distance to the rod through the heads of screws of one side."""
     line = rod_line_mm(screws)
-    lattice = Lattice.around(
-        line.min(axis=0) - 6.0, line.max(axis=0) + 6.0, METAL_GRID_MM
-    )
+    lattice = Lattice.around(line.min(axis=0) - 6.0, line.max(axis=0) + 6.0, grid_mm)
     points = lattice.points_mm()
     distance = np.full(lattice.shape, FAR_MM, np.float32)
     for start, end in pairwise(line):

@@ -83,6 +83,8 @@ class SceneSettings:
         Leaks of cemented levels.
     aortic_plaque : bool
         Calcified plaques in front of the spine, which are no cement.
+    metal_grid_mm, cement_grid_mm : float
+        Grids on which implants and cement are known; the default resolves the thread.
     """
 
     seed: int = 1
@@ -97,6 +99,8 @@ class SceneSettings:
     vertebroplasties: tuple[CementPlan, ...] = ()
     leaks: tuple[LeakPlan, ...] = ()
     aortic_plaque: bool = True
+    metal_grid_mm: float = 0.3
+    cement_grid_mm: float = 0.4
 
     @property
     def cement(self) -> Material:
@@ -150,7 +154,7 @@ def build_scene(
     """
     anatomy = anatomy or build_anatomy(settings.anatomy)
     screws = tuple(place_screw(p, anatomy.vertebra(p.level)) for p in settings.screws)
-    metal = _metal(screws, settings.rods)
+    metal = _metal(screws, settings)
     cements = []
     for index, vertebra in enumerate(anatomy.vertebrae):
         level = vertebra.level.name
@@ -163,7 +167,11 @@ def build_scene(
         leaks = [p for p in settings.leaks if p.level == level]
         if plans or leaks:
             seed = settings.seed * 100 + index
-            cements.append(place_cement(vertebra, plans, leaks, metal, seed))
+            cements.append(
+                place_cement(
+                    vertebra, plans, leaks, metal, seed, settings.cement_grid_mm
+                )
+            )
     return LumbarScene(
         settings,
         anatomy,
@@ -175,12 +183,14 @@ def build_scene(
     )
 
 
-def _metal(screws: tuple[PlacedScrew, ...], rods: bool) -> tuple[ScalarField, ...]:
+def _metal(
+    screws: tuple[PlacedScrew, ...], settings: SceneSettings
+) -> tuple[ScalarField, ...]:
     parts: list[ScalarField] = []
     rod_parts = []
     for side in Side:
         row = [s for s in screws if s.plan.side is side]
-        connected = rods and len(row) >= 2
+        connected = settings.rods and len(row) >= 2
         for screw in row:
             direction = None
             if connected:
@@ -188,9 +198,9 @@ def _metal(screws: tuple[PlacedScrew, ...], rods: bool) -> tuple[ScalarField, ..
                 nearest = int(np.abs(line[1:-1, 2] - screw.head_mm[2]).argmin()) + 1
                 direction = line[nearest + 1] - line[nearest - 1]
                 direction = direction / np.linalg.norm(direction)
-            parts.append(screw_field(screw, direction))
+            parts.append(screw_field(screw, direction, settings.metal_grid_mm))
         if connected:
-            rod_parts.append(rod_field(row))
+            rod_parts.append(rod_field(row, settings.metal_grid_mm))
     return (*parts, *rod_parts)
 
 

@@ -183,7 +183,7 @@ def generate_sample(
         If the extra ``simulation`` is missing.
     """
     anatomy = build_anatomy(sample_settings(loosened=False).anatomy)
-    studies = []
+    scans = {}
     for study in sample_studies():
         scene = sample_scene(loosened=study.loosened, anatomy=anatomy)
 
@@ -198,11 +198,15 @@ def generate_sample(
             bits_stored=12,
         )
         paths = write_series(ct, folder / study.folder, study.identity, options)
-        studies.append(_study_record(study, scene, folder, paths))
+        scans[study.folder] = _scan_record(study, scene, folder, paths)
         _logger.info("wrote %d slices to %s", len(paths), study.folder)
+    return _write_manifest(folder, scans)
+
+
+def _write_manifest(folder: Path, scans: dict[str, dict[str, Any]]) -> Path:
     manifest = {
         "about": "Simulated patient of cemscope; see README.md. Volumes in mL, "
-        "positions in LPS mm of the respective study.",
+        "positions in LPS mm of the respective scan.",
         "generator_version": GENERATOR_VERSION,
         "seed": SAMPLE_SEED,
         "surgery_date": SURGERY_DATE,
@@ -210,32 +214,33 @@ def generate_sample(
             "python": platform.python_version(),
             **{name: version(name) for name in _LIBRARIES},
         },
-        "studies": studies,
+        "scans": scans,
     }
     path = folder / MANIFEST_FILE
     path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return path
 
 
-def _study_record(
+def _scan_record(
     study: SampleStudy, scene: LumbarScene, folder: Path, paths: tuple[Path, ...]
 ) -> dict[str, Any]:
     truth = scene_truth(scene, study.scan.pose)
     scanner = asdict(study.scan.scanner)
     vertebrae = [asdict(v) for v in truth.vertebrae if v.level in TRUTH_LEVELS]
     return {
-        "folder": study.folder,
         "date": study.date,
         "study_instance_uid": study.identity.study_instance_uid,
         "series_instance_uid": study.identity.series_instance_uid,
         "scanner": scanner,
         "pose": asdict(study.scan.pose),
         "cement": asdict(scene.settings.cement),
-        "vertebrae": vertebrae,
-        "screws": [asdict(s) for s in truth.screws],
-        "totals": {
-            "cement_ml": round(sum(v["volume_ml"] for v in vertebrae), 4),
-            "leaked_ml": round(sum(v["leaked_ml"] for v in vertebrae), 4),
+        "truth": {
+            "vertebrae": vertebrae,
+            "screws": [asdict(s) for s in truth.screws],
+            "totals": {
+                "cement_ml": round(sum(v["volume_ml"] for v in vertebrae), 4),
+                "leaked_ml": round(sum(v["leaked_ml"] for v in vertebrae), 4),
+            },
         },
         "files": {
             p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
