@@ -90,13 +90,13 @@ def test_scan_without_vertebrae_says_so() -> None:
     spine = Spine(LabelMap(empty, phantom.ct.geometry), ())
     found = measure_augmentation(phantom.ct, spine)
     assert found.cement == ()
-    assert [notice.code for notice in found.notices] == ["no-vertebra"]
+    assert [notice.code for notice in found.notices] == ["no_vertebra"]
 
 
 def test_clipped_cement_is_told() -> None:
     phantom = vertebroplasty(contrast=Contrast(cement_hu=3700.0))
     found = measure_augmentation(phantom.ct, phantom.spine)
-    assert "cement-clipped" in [notice.code for notice in found.notices]
+    assert "cement_clipped" in [notice.code for notice in found.notices]
 
 
 CALCIFIED_AORTA = (
@@ -126,7 +126,7 @@ def test_calcification_beside_weakly_opaque_cement_is_no_leak() -> None:
     found = measure_augmentation(phantom.ct, phantom.spine)
     assert cement_of(found, "L2").volume_ml == pytest.approx(BODY.volume_ml, rel=0.05)
     assert found.leaks == ()
-    assert "cement-like-bone" in [notice.code for notice in found.notices]
+    assert "cement_like_bone" in [notice.code for notice in found.notices]
 
 
 REAL_LEVELS = {26: "S1", 27: "L5", 28: "L4", 29: "L3", 30: "L2", 31: "L1"}

@@ -11,7 +11,8 @@ def body_points(rotation, centre, wedge_deg=0.0):
     """Points of a box 44 x 32 x 28 mm whose upper face is tilted to the front."""
     axes = [np.linspace(-half, half, 33) for half in (22.0, 16.0, 14.0)]
     local = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    top = (14.0 if wedge_deg == 0 else 8.0) + np.tan(np.radians(wedge_deg)) * local[:, 1]
+    middle = 14.0 if wedge_deg == 0 else 8.0
+    top = middle + np.tan(np.radians(wedge_deg)) * local[:, 1]
     local = local[local[:, 2] <= top + 1e-9]
     return rotation.apply(local) + centre
 

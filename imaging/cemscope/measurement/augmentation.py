@@ -152,7 +152,7 @@ def measure_augmentation(
             LabelMap(materials, ct.geometry, MATERIAL_NAMES),
             (), (), (), (), metal_volumes,
             TotalCement(0.0, Interval(0.0, 0.0), 0.0, 0),
-            (Notice("no-vertebra", "No vertebra in view: cement was not assessed."),),
+            (Notice("no_vertebra", "No vertebra in view: cement was not assessed."),),
         )  # fmt: skip
     found = _measure_region(ct, spine, box, settings)
     materials[box] = np.where(found.materials > 0, found.materials, materials[box])
@@ -289,15 +289,23 @@ def _notices(
     if level is not None and not level.clipped and level.hu < BONE_LIKE_HU:
         notices.append(
             Notice(
-                "cement-like-bone",
+                "cement_like_bone",
                 f"What was measured as cement reads only {level.hu:.0f} HU: dense bone "
                 "(bone island, sclerosis) can be as bright. Check it on the images.",
+            )
+        )
+    if level is not None:
+        notices.append(
+            Notice(
+                "elsewhere_not_searched",
+                "Cement far from the vertebrae (great veins, lungs) was not searched "
+                "for: an empty list of cement elsewhere does not exclude it.",
             )
         )
     if level is not None and level.clipped:
         notices.append(
             Notice(
-                "cement-clipped",
+                "cement_clipped",
                 f"Cement reaches the ceiling of the scale ({levels.ceiling_hu} HU): "
                 "its own brightness was estimated from its flanks.",
             )
@@ -305,14 +313,14 @@ def _notices(
     if levels.reference_count == 0:
         notices.append(
             Notice(
-                "no-reference-bone",
+                "no_reference_bone",
                 "Every vertebra in view holds an implant: the limit between bone and "
                 "cement comes from general values, not from this patient.",
             )
         )
     notices.extend(
         Notice(
-            "tip-hidden",
+            "tip_hidden",
             f"The tip of the {screw.side} screw of {screw.level} is hidden in cement "
             "as bright as metal: its place is known to "
             f"+/- {screw.tip_uncertainty_mm:.1f} mm.",
@@ -328,7 +336,7 @@ def _cut_notices(
 ) -> tuple[Notice, ...]:
     return tuple(
         Notice(
-            "cement-cut",
+            "cement_cut",
             f"{vertebra.level.name} is only partly in the field of view: its cement "
             "is that of the visible part.",
         )
@@ -338,14 +346,14 @@ def _cut_notices(
 
 
 def _total(cement: tuple[VertebraCement, ...]) -> TotalCement:
-    values = [
-        item.cement
-        for item in cement
-        if isinstance(item.cement, CementVolume) and item.cement.volume_ml > 0.0
-    ]
+    assessed = [item.cement for item in cement if isinstance(item.cement, CementVolume)]
+    values = [value for value in assessed if value.volume_ml > 0.0]
+    empty = [value for value in assessed if value.volume_ml <= 0.0]
     volume = sum(value.volume_ml for value in values)
     # Level and background are shared by all vertebrae: half-widths add up linearly.
+    # What may have been missed in an empty vertebra is independent of the others.
     low = sum(value.interval.low_ml for value in values)
-    high = sum(value.interval.high_ml for value in values)
+    missed = float(np.sqrt(sum(value.interval.high_ml**2 for value in empty)))
+    high = sum(value.interval.high_ml for value in values) + missed
     leaked = sum(value.leaked_ml for value in values)
     return TotalCement(volume, Interval(low, max(high, low)), leaked, len(values))

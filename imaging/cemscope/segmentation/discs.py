@@ -46,6 +46,8 @@ class DiscSettings:
         Score lost per unit of the squared logarithm of neighbouring spacings' ratio.
     disc_toll : float
         Score that each disc must earn to be worth having.
+    blocked_price : float
+        Score lost by a disc between two full pedicles.
     border_mm : float
         A disc nearer than this to the border of the scan may be that border.
     real_disc : float
@@ -68,6 +70,7 @@ class DiscSettings:
     pedicle_weight: float = 2.0
     uneven_price: float = 6.0
     disc_toll: float = 0.3
+    blocked_price: float = 1.5
     border_mm: float = 8.0
     real_disc: float = 0.35
     least_cut_mm: float = 8.0
@@ -237,6 +240,8 @@ def find_discs(evidence: DiscEvidence, settings: DiscSettings) -> tuple[Disc, ..
         round(settings.lowest_vertebra_mm), round(settings.highest_vertebra_mm) + 1
     )
     gain = settings.disc_weight * evidence.likeness - settings.disc_toll
+    # A foramen opens behind each disc: no disc lies where the pedicles are.
+    gain -= settings.blocked_price * np.clip(2.0 * evidence.pedicle - 1.0, 0.0, 1.0)
     gain[~evidence.inside] = -np.inf
     between = settings.pedicle_weight * _pedicle_phase(evidence.pedicle, heights)
     uneven = settings.uneven_price * (np.log(heights[:, None] / heights[None, :]) ** 2)

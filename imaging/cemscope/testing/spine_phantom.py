@@ -268,7 +268,8 @@ def _body(local: FloatArray, bone: _Bone, shape: PatientShape) -> FloatArray:
     across = np.abs(x / (half_x * waist)) ** flat
     radius = (across + np.abs(y / (half_y * waist)) ** flat) ** (1.0 / flat)
     wall: FloatArray = (radius - 1.0) * half_y
-    return np.maximum(wall, np.maximum(z - top, -half_z - z))
+    depth: FloatArray = np.maximum(wall, np.maximum(z - top, -half_z - z))
+    return depth
 
 
 def _paint_disc(canvas: _Canvas, bone: _Bone) -> None:
