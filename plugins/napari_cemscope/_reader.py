@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cemscope_pipelines.label_files import read_label_map
-
 from cemscope.dicom import list_series, read_series
 from cemscope.errors import CemscopeError
+from cemscope_pipelines.label_files import read_label_map
 from napari_cemscope.layers import LayerData, ct_layer, label_layer
 
 CASE_MAPS = ("vertebrae", "materials")

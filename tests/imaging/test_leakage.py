@@ -1,6 +1,6 @@
 """Leaks: volume and distance outside the body, place, owner; nothing invented."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ from cases.augmented_spines import (
     vertebroplasty,
 )
 from cemscope.findings import Certainty, NotAssessed
-from cemscope.measurement.augmentation import CEMENT, LEAK
+from cemscope.measurement.augmentation import CEMENT, LEAK, measure_augmentation
 from cemscope.testing.phantom_shapes import Ellipsoid, Solid
 from cemscope.testing.phantoms import Implant, Phantom, build_phantom
+from cemscope.volume import LabelMap, Mask
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,26 @@ def test_cement_in_bone_is_no_leak(extra: tuple[Solid, ...]) -> None:
     assert found.leaks == ()
     assert not (found.materials.labels == LEAK).any()
     assert (found.materials.labels == CEMENT).any()
+
+
+def test_epidural_cement_that_an_arch_swallowed_is_a_leak() -> None:
+    # An outline of the arch by brightness takes cement at the canal for bone.
+    phantom = vertebroplasty(extra=EPIDURAL_LEAK)
+    labels = phantom.spine.labels.labels.copy()
+    assert phantom.spine.canal is not None
+    cement = phantom.cement_fraction > 0.2
+    # In front of the cavity of the canal, as if the leak had pushed it back.
+    swallowed = cement & (labels != 21)
+    labels[swallowed] = 121
+    canal = phantom.spine.canal.voxels & ~swallowed
+    spine = replace(
+        phantom.spine,
+        labels=LabelMap(labels, phantom.ct.geometry),
+        canal=Mask(canal, phantom.ct.geometry),
+    )
+    (leak,) = measure_augmentation(phantom.ct, spine).leaks
+    assert leak.locations[0] == "epidural"
+    assert leak.volume_ml == pytest.approx(true_outside_ml(phantom), rel=0.3)
 
 
 def test_two_leaks_are_two() -> None:

@@ -88,11 +88,8 @@ def map_fractions(
     """
     region = part.region
     spacing = region.geometry.spacing_mm
-    distance, nearest = ndimage.distance_transform_edt(
-        ~part.solid, sampling=spacing, return_indices=True
-    )
-    del nearest
-    halo = (distance <= settings.halo_mm + 0.5 * max(spacing)) & ~part.forbidden
+    halo = grown(part.solid, settings.halo_mm + 0.5 * max(spacing), region.geometry)
+    halo &= ~part.forbidden
     background = background_hu(part, levels, halo).astype(np.float32)
     saturated = np.zeros(halo.shape, np.bool_)
     if quality.ceiling_hu is not None:

@@ -85,10 +85,13 @@ def find_leaks(
     spacing = region.geometry.spacing_mm
     numbers = np.zeros(region.hu.shape, np.uint8)
     solid = (fractions.fraction >= 0.35) & fractions.halo & (owners.owner > 0)
+    arch = owners.bone & ~_before_canal(
+        region, spine, owners, owners.bone & fractions.halo & ~owners.inside
+    )
     outside = (
         solid
         & ~owners.inside
-        & ~owners.bone
+        & ~arch
         & (owners.outside_mm >= settings.minimum_distance_mm)
     )
     outside &= ~_tracks(region, spine, screws, settings)
@@ -110,7 +113,7 @@ def find_leaks(
             continue
         # The blur around the piece, as far as it is outside and no other piece's.
         index = ndimage.distance_transform_edt(~piece, sampling=spacing)
-        mine = (index <= 2.0) & ~owners.inside[wide] & ~owners.bone[wide]
+        mine = (index <= 2.0) & ~owners.inside[wide] & ~arch[wide]
         mine &= (pieces[wide] == 0) | piece
         mine &= (numbers[wide] == 0) & fractions.halo[wide]
         share = np.where(mine, fractions.fraction[wide], 0.0).astype(float)
@@ -141,6 +144,45 @@ def find_leaks(
         )
         numbers[wide][mine] = len(leaks)
     return tuple(leaks), numbers
+
+
+EPIDURAL_DEPTH_MM = 10.0
+"""Cement before the canal lies no further from it; half a canal's depth and a bit."""
+
+LEAST_CANAL_MM = 3.0
+"""The canal behind a voxel is at least this deep; less is a brush with its rim."""
+
+
+def _before_canal(
+    region: ScanRegion, spine: Spine, owners: Ownership, candidates: BoolArray
+) -> BoolArray:
+    """Tell which voxels lie between a body and the canal behind it.
+
+    An arch has pedicles beside the canal and laminae behind it, but no bone in front:
+    what an outline of the arch takes for bone there is cement.
+    """
+    before = np.zeros(candidates.shape, np.bool_)
+    if spine.canal is None or not candidates.any():
+        return before
+    canal = spine.canal.voxels[region.box]
+    index = np.argwhere(candidates)
+    points = region.geometry.index_to_lps(index)
+    step = 0.5 * min(region.geometry.spacing_mm)
+    way = np.arange(step, EPIDURAL_DEPTH_MM + LEAST_CANAL_MM, step)
+    limit = np.array(canal.shape) - 1
+    owner = owners.owner[candidates]
+    for number in np.unique(owner[owner > 0]):
+        mine = owner == number
+        back = spine.vertebrae[int(number) - 1].frame.posterior
+        depth = np.zeros(int(mine.sum()))
+        for distance in way:
+            behind = region.geometry.lps_to_index(points[mine] + distance * back)
+            at = np.rint(behind).astype(int)
+            seen = ((at >= 0) & (at <= limit)).all(axis=1)
+            at = np.clip(at, 0, limit)
+            depth += step * (seen & canal[tuple(at.T)])
+        before[tuple(index[mine][depth >= LEAST_CANAL_MM].T)] = True
+    return before
 
 
 def _tracks(

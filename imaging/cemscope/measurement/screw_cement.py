@@ -65,7 +65,8 @@ def screw_metal(
     screws: tuple[ScrewModel, ...], metal: SpinalMetal, region: ScanRegion
 ) -> tuple[MetalVolume, ...]:
     """Volume of each screw: its fitted shaft and its head."""
-    counts = np.bincount(metal.shafts.ravel(), minlength=len(screws) + 1)
+    inside = metal.shafts[metal.shafts > 0]
+    counts = np.bincount(inside, minlength=len(screws) + 1)
     return tuple(
         MetalVolume(
             MetalKind.SCREW,

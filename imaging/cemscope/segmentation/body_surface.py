@@ -9,6 +9,7 @@ from scipy import ndimage
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 from cemscope.spine import VertebraFrame
+from cemscope.volume import BoolArray
 
 PLATE_GRID_MM = np.arange(-26.0, 27.0, 2.0)
 """Places (left and posterior) at which an endplate's height is stored."""
@@ -139,11 +140,21 @@ class BodyScene:
         reaches far behind it.
     settings : BodySettings
         Tunables.
+    implants : WorkingVolume or None
+        Cement and metal on the same cubes, 0 to 1; None where there are none.
     """
 
     volume: WorkingVolume
     canal_front_lps_mm: FloatArray
     settings: BodySettings
+    implants: WorkingVolume | None = None
+
+    def implant_at(self, points_lps_mm: FloatArray) -> BoolArray:
+        """Tell which points lie in cement or metal."""
+        if self.implants is None:
+            return np.zeros(points_lps_mm.shape[:-1], np.bool_)
+        found: BoolArray = self.implants.sample(points_lps_mm) > 0.5
+        return found
 
 
 def on_plate(plate: FloatArray, left: FloatArray, posterior: FloatArray) -> FloatArray:

@@ -15,8 +15,14 @@ from cemscope.segmentation.body_surface import (
     outward_edge,
 )
 from cemscope.segmentation.edge_refinement import refined_surface
+from cemscope.segmentation.hidden_wall import (
+    beside_implant,
+    continued_wall,
+    mirrored,
+)
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
+from cemscope.volume import BoolArray
 
 
 def find_wall(
@@ -59,14 +65,19 @@ def find_wall(
         np.broadcast_to(left, height.shape),
         np.broadcast_to(posterior, height.shape),
     )
-    values = volume.sample(frame.to_lps_mm(np.stack([left, posterior, height], -1)))
+    rays = frame.to_lps_mm(np.stack([left, posterior, height], -1))
+    values = volume.sample(rays)
     step = WALL_RADII_MM[1] - WALL_RADII_MM[0]
     edge = np.clip(outward_edge(values, step, settings), -0.3, 1.0)
+    implant = scene.implant_at(rays)
+    reach = max(1, round(settings.edge_mm / step))
+    unknown = ndimage.maximum_filter1d(implant, 2 * reach + 1, axis=-1)
+    edge = np.where(unknown, 0.0, edge)
     in_canal = _into_canal_mm(scene, frame, left, posterior, height)
     side = np.abs(np.cos(WALL_ANGLES_RAD))
     fused = np.zeros_like(side)
     if outline is None:
-        outline = _lower_outline(edge, in_canal, settings)
+        outline = _lower_outline(edge, in_canal, unknown, settings)
     else:
         fused = np.clip((side - 0.4) / 0.2, 0, 1)
     away = WALL_RADII_MM[None, :] - outline[:, None]
@@ -90,7 +101,9 @@ def find_wall(
         points = np.stack([x, y, low + level * (high - low)], axis=-1)
         return volume.sample(frame.to_lps_mm(points))
 
-    radius = refined_surface(radius, across, 1.0 - pedicle)
+    hidden = beside_implant(implant, index, reach)
+    radius = refined_surface(radius, across, (1.0 - pedicle) * ~hidden)
+    radius = continued_wall(radius, hidden)
     smooth: FloatArray = ndimage.gaussian_filter(
         radius, [0.7, 0.7], mode=["wrap", "nearest"]
     )
@@ -120,13 +133,22 @@ def _into_canal_mm(
 
 
 def _lower_outline(
-    edge: FloatArray, in_canal: FloatArray, settings: BodySettings
+    edge: FloatArray,
+    in_canal: FloatArray,
+    unknown: BoolArray,
+    settings: BodySettings,
 ) -> FloatArray:
-    """Outline of the body's lower half, where no pedicle hides the wall."""
+    """Outline of the body's lower half, where no pedicle hides the wall.
+
+    What cement or metal hides is filled in from the other heights and the other side.
+    """
     lower = (WALL_LEVELS >= 0.1) & (WALL_LEVELS <= 0.42)
-    mean = edge[:, lower].mean(axis=1)
-    mirror = (len(mean) // 2 - np.arange(len(mean))) % len(mean)
-    mean = 0.65 * mean + 0.35 * mean[mirror]
+    seen = ~unknown[:, lower]
+    number = seen.sum(axis=1)
+    mean = (edge[:, lower] * seen).sum(axis=1) / np.maximum(number, 1)
+    share = number / lower.sum()
+    own, other = 0.65 * share, 0.35 * mirrored(share)
+    mean = (own * mean + other * mirrored(mean)) / np.maximum(own + other, 0.2)
     usual_mm = np.where(np.sin(WALL_ANGLES_RAD) > 0.7, 15.0, 19.0)
     pull = 0.0015 * (WALL_RADII_MM[None, :] - usual_mm[:, None]) ** 2
     cost = pull - mean + settings.canal_price * in_canal[:, lower].mean(axis=1)

@@ -1,13 +1,14 @@
 """The spinal canal as a tube of its own shape, closed over the foramina."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cemscope.geometry import FloatArray, VoxelGeometry
-from cemscope.segmentation.ct_grid import voxel_box, voxel_slabs
+from cemscope.segmentation.ct_grid import voxel_box, voxels_inside
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.segmentation.spine_axis import AXIS_STEP_MM, SpineAxis
 from cemscope.segmentation.spine_working_volume import WorkingVolume
@@ -63,25 +64,29 @@ class CanalLumen:
     def voxels(self, geometry: VoxelGeometry) -> BoolArray:
         """Voxels of a grid inside the lumen, where the canal was seen."""
         inside = np.zeros(geometry.shape, np.bool_)
-        seen = slice(self.axis.canal_start, self.axis.canal_stop)
-        centres = self.axis.points_lps_mm[seen]
+        seen = np.arange(self.axis.canal_start, self.axis.canal_stop)
         tree = cKDTree(self.axis.points_lps_mm)
         reach = float(RADII_MM[-1])
-        pieces = np.array_split(centres, max(1, round(len(centres) / 25)))
-        for piece in pieces:
+        for steps in np.array_split(seen, max(1, round(len(seen) / 25))):
+            if not len(steps):
+                continue
+            piece = self.axis.points_lps_mm[steps]
             box = voxel_box(geometry, np.concatenate([piece - reach, piece + reach]))
             if box is None:
                 continue
-            for part, points in voxel_slabs(geometry, box):
-                distance, step = tree.query(points, distance_upper_bound=reach)
-                close = np.isfinite(distance)
-                close &= (step >= seen.start) & (step < seen.stop)
-                inside[part][close] |= self._is_inside(points[close], step[close])
+            depth = partial(self._depth_mm, tree, (int(steps[0]), int(steps[-1])))
+            inside[box] |= voxels_inside(geometry, box, depth)
         return inside
 
-    def _is_inside(
-        self, points: FloatArray, step: np.ndarray[tuple[int], np.dtype[np.int64]]
-    ) -> BoolArray:
+    def _depth_mm(
+        self, tree: cKDTree, steps: tuple[int, int], points: FloatArray
+    ) -> FloatArray:
+        """Depth in the piece of lumen between two steps; minus infinity far out."""
+        depth = np.full(len(points), -np.inf)
+        distance, step = tree.query(points, distance_upper_bound=float(RADII_MM[-1]))
+        close = np.isfinite(distance)
+        close &= (step >= steps[0]) & (step <= steps[1])
+        points, step = points[close], step[close]
         away = points - self.axis.points_lps_mm[step]
         posterior = np.einsum("ij,ij->i", away, self.axis.posterior[step])
         left = np.einsum("ij,ij->i", away, self.axis.left[step])
@@ -91,10 +96,10 @@ class CanalLumen:
         radius = ndimage.map_coordinates(
             closed, np.stack([row, step / STEP_STRIDE]), order=1, mode="nearest"
         )
-        inside: BoolArray = (np.hypot(posterior, left) <= radius) & (
-            np.abs(along) <= 2 * AXIS_STEP_MM
+        depth[close] = np.minimum(
+            radius - np.hypot(posterior, left), 2 * AXIS_STEP_MM - np.abs(along)
         )
-        return inside
+        return depth
 
 
 def canal_lumen(

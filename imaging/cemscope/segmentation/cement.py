@@ -21,6 +21,7 @@ from cemscope.segmentation.scan_region import (
     Box,
     ScanRegion,
     box_around,
+    box_of,
     grown,
     joint,
     label_boxes,
@@ -171,16 +172,16 @@ def find_cement(
     if not usable:
         return None, ()
     level = _scan_level(region, tissue, usable, levels)
-    pieces, accepted = _accepted_pieces(region, tissue, usable, level, levels, settings)
-    found = ndimage.find_objects(pieces)
+    solid_pieces, piece_boxes = _accepted_pieces(
+        region, tissue, usable, level, levels, settings
+    )
     boxes = [
         widened(box, 2.0 * settings.halo_mm + 4.0, region.geometry)
-        for number, box in enumerate(found, start=1)
-        if box is not None and accepted[number]
+        for box in piece_boxes
     ]
     clusters = []
     for box in _merged(boxes):
-        solid = accepted[pieces[box]]
+        solid = solid_pieces[box]
         clusters.append(
             CementRegion(
                 region.sub_box(box),
@@ -230,15 +231,23 @@ def _solid_cores(
         if not own:
             continue
         box = widened(joint(own), settings.body_reach_mm + 1.5, region.geometry)
-        if not (tissue.hu[box] >= limit).any():
+        bright = box_around(tissue.hu[box] >= limit, region.geometry.crop(box), 0.0)
+        if bright is None:
             continue
+        # What is eroded needs its surroundings, bone its reach.
+        margin_mm = max(
+            settings.body_reach_mm, settings.levels.core_radius_mm, depth_mm
+        )
+        box = _narrowed(box, widened(bright, margin_mm + 1.5, region.geometry))
         part = region.sub_box(box)
         eroded = eroded_hu(
             tissue.hu[box], part.geometry, settings.levels.core_radius_mm
         )
         core = eroded >= limit
         core &= ~tissue.shell[box] & ~tissue.forbidden[box]
-        inside = _deep_in(part, numbers[0], depth_mm)
+        if not core.any():
+            continue
+        inside = _deep_in(part, numbers[0], depth_mm, core)
         very_bright = core & ~inside & (eroded >= arch_limit)
         bone = box_around(very_bright, part.geometry, settings.body_reach_mm)
         core &= inside
@@ -251,17 +260,44 @@ def _solid_cores(
     return cores
 
 
-def _deep_in(part: ScanRegion, number: int, depth_mm: float) -> BoolArray:
-    """Voxels of a body that lie at least this deep below its surface."""
+def _narrowed(box: Box, inner: Box) -> Box:
+    """Part of a box, given in the box's own indices."""
+    starts = np.array([p.start + q.start for p, q in zip(box, inner, strict=True)])
+    stops = np.array(
+        [min(p.start + q.stop, p.stop) for p, q in zip(box, inner, strict=True)]
+    )
+    return box_of(starts, stops)
+
+
+def _deep_in(
+    part: ScanRegion, number: int, depth_mm: float, where: BoolArray
+) -> BoolArray:
+    """Voxels of a body, among some, that lie this deep below its surface."""
     deep = np.zeros(part.labels.shape, np.bool_)
-    body = part.labels == number
-    box = box_around(body, part.geometry, 0.0)
-    if box is not None:
-        padded = np.pad(body[box], 1)
+    wanted = where & (part.labels == number)
+    margin_mm = depth_mm + max(part.geometry.spacing_mm)
+    box = box_around(wanted, part.geometry, margin_mm)
+    if box is None:
+        return deep
+    body = part.labels[box] == number
+    # Beyond the scan there is no body; a box inside it goes on.
+    ends = [
+        (int(side.start == 0), int(side.stop == n))
+        for side, n in zip(box, part.labels.shape, strict=True)
+    ]
+    padded = np.pad(body, ends)
+    if padded.all():
+        deep[box] = True
+    else:
         depth = ndimage.distance_transform_edt(
             padded, sampling=part.geometry.spacing_mm
         )
-        deep[box] = depth[1:-1, 1:-1, 1:-1] >= depth_mm
+        inner = tuple(
+            slice(before, before + n)
+            for (before, _), n in zip(ends, body.shape, strict=True)
+        )
+        deep[box] = depth[inner] >= depth_mm
+    deep &= wanted
     return deep
 
 
@@ -293,44 +329,62 @@ def _accepted_pieces(
     level: CementLevel,
     levels: TissueLevels,
     settings: CementSettings,
-) -> tuple[npt.NDArray[np.int32], BoolArray]:
+) -> tuple[BoolArray, list[Box]]:
     """Tell which of the pieces above the lower limit are cement.
 
     A piece needs a core; pieces near to accepted ones (veins are thinner than a core,
     and the shell of a screw cuts cement) need cement's brightness.
+
+    Returns
+    -------
+    ndarray of bool
+        Voxels of the accepted pieces.
+    list of tuple of slice
+        Box of each.
     """
     low = lower_limit_hu(levels, level, settings)
     dense = tissue.hu >= low
     if levels.arch_upper_hu > low:
         dense &= ~((region.labels > ARCH_OFFSET) & (tissue.hu < levels.arch_upper_hu))
     dense &= ~tissue.forbidden & ~tissue.shell
-    pieces, count = ndimage.label(dense, np.ones((3, 3, 3)))
-    ml = np.bincount(pieces.ravel(), minlength=count + 1) * region.voxel_ml
+    solid = np.zeros(dense.shape, np.bool_)
+    crop = box_around(dense, region.geometry, 0.0)
+    if crop is None:
+        return solid, []
+    pieces, count = ndimage.label(dense[crop], np.ones((3, 3, 3)))
+    ml = np.bincount(pieces[dense[crop]], minlength=count + 1) * region.voxel_ml
+    start = np.array([part.start for part in crop])
     core_ml = np.zeros(count + 1)
     for box, core in cores:
-        core_ml += np.bincount(pieces[box][core], minlength=count + 1) * region.voxel_ml
+        core = core & dense[box]
+        index = np.argwhere(core) + [part.start for part in box] - start
+        held = pieces[tuple(index.T)]
+        core_ml += np.bincount(held, minlength=count + 1) * region.voxel_ml
     accepted = core_ml >= 0.2 * settings.minimum_volume_ml
     accepted &= ml >= settings.minimum_volume_ml
     accepted[0] = False
     if not accepted.any():
-        return pieces, accepted
-    candidates = ml >= 0.5 * settings.minimum_volume_ml
-    candidates[0] = False
+        return solid, []
     found = ndimage.find_objects(pieces)
+    part = region.sub_box(crop)
     own = [found[k - 1] for k in np.flatnonzero(accepted)]
-    around = widened(joint(tuple(own)), settings.satellite_reach_mm, region.geometry)
-    near = grown(
-        accepted[pieces[around]],
-        settings.satellite_reach_mm,
-        region.geometry.crop(around),
-    )
+    around = widened(joint(tuple(own)), settings.satellite_reach_mm, part.geometry)
     limit = max(1.1 * core_limit_hu(levels, settings), 0.75 * level.hu)
     if levels.ceiling_hu is not None:
         limit = min(limit, 0.97 * levels.ceiling_hu)
-    bright = pieces[around][near & (region.hu[around] >= limit)]
-    reached = np.zeros(count + 1, np.bool_)
-    reached[np.unique(bright)] = True
-    return pieces, accepted | (reached & candidates)
+    candidates = (ml >= 0.5 * settings.minimum_volume_ml) & ~accepted
+    candidates[0] = False
+    bright = candidates[pieces[around]] & (part.hu[around] >= limit)
+    if bright.any():
+        near = grown(
+            accepted[pieces[around]],
+            settings.satellite_reach_mm,
+            part.geometry.crop(around),
+        )
+        accepted[np.unique(pieces[around][near & bright])] = True
+    solid[crop] = accepted[pieces]
+    boxes = [_narrowed(crop, found[k - 1]) for k in np.flatnonzero(accepted)]
+    return solid, boxes
 
 
 def _merged(boxes: list[Box]) -> list[Box]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from cemscope.errors import LabelMapError
 from cemscope.geometry import VoxelGeometry
@@ -182,6 +182,9 @@ def _best_place(
         slice(part.start, part.stop + 2 * int(r))
         for part, r in zip(used, reach, strict=True)
     )
+    # scipy.signal takes a second to load; most cases need it never
+    from scipy import signal
+
     scores = signal.fftconvolve(
         padded[window], weights[used][::-1, ::-1, ::-1].astype(np.float32), mode="valid"
     )

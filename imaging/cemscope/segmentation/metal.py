@@ -6,10 +6,16 @@ import numpy as np
 from scipy import ndimage
 
 from cemscope.findings import MetalKind, MetalVolume, PointLPS
-from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion, box_of
+from cemscope.segmentation.scan_region import (
+    Box,
+    FloatArray,
+    ScanRegion,
+    box_around,
+    box_of,
+)
 from cemscope.segmentation.screws import ScrewModel
 from cemscope.spine import Spine
-from cemscope.volume import BoolArray, CTVolume
+from cemscope.volume import BoolArray, CTVolume, LabelArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +108,13 @@ def map_spinal_metal(
     in_front = np.zeros(shape, np.bool_)
     heads: list[tuple[Box, BoolArray]] = []
     for number, screw in enumerate(screws, start=1):
-        box, points = points_near(region, screw, margin_mm=IN_FRONT_MM)
-        distance, t = screw.distances_mm(points)
+        box = box_near(region, screw, margin_mm=IN_FRONT_MM)
+        distance, t = screw.distances_on(region.geometry.crop(box))
         depth = screw.metal_depth_mm(distance, t)
         shafts[box][(depth >= 0.0) & (shafts[box] == 0)] = number
         in_front[box] |= (t > screw.neck_mm + 1.0) & (distance < IN_FRONT_MM)
-        offset = points - screw.head_lps_mm
-        heads.append((box, (offset**2).sum(-1) <= settings.head_reach_mm**2))
-    rest = bright & ~in_front & ~_bodies(region, spine)
-    rest &= shafts == 0
-    components, _ = ndimage.label(rest, np.ones((3, 3, 3)))
-    seeds: set[int] = set()
-    for box, near in heads:
-        seeds.update(np.unique(components[box][near]).tolist())
-    seeds.discard(0)
-    if seeds:
-        joined = np.isin(components, sorted(seeds))
-        hardware[joined] = 3
+        heads.append(_head(region, screw, settings.head_reach_mm))
+    _join_to_heads(region, spine, bright & ~in_front & (shafts == 0), heads, hardware)
     head_ml = []
     for box, near in heads:
         part = near & (hardware[box] > 0)
@@ -133,25 +129,88 @@ def map_spinal_metal(
     return SpinalMetal(shafts, hardware, volumes, tuple(head_ml))
 
 
+def _join_to_heads(
+    region: ScanRegion,
+    spine: Spine,
+    bright: BoolArray,
+    heads: list[tuple[Box, BoolArray]],
+    hardware: np.ndarray,
+) -> None:
+    """Mark bright components outside the bodies that touch a head as hardware."""
+    crop = box_around(bright, region.geometry, 0.0)
+    if crop is None or not heads:
+        return
+    rest = bright[crop] & ~_bodies(region.labels[crop], spine)
+    components, count = ndimage.label(rest, np.ones((3, 3, 3)))
+    touched = np.zeros(count + 1, np.bool_)
+    for box, near in heads:
+        shared = _shared(box, crop)
+        if shared is not None:
+            in_head, in_crop = shared
+            touched[np.unique(components[in_crop][near[in_head]])] = True
+    touched[0] = False
+    hardware[crop][touched[components]] = 3
+
+
+def _shared(first: Box, second: Box) -> tuple[Box, Box] | None:
+    """Where two boxes overlap, in the indices of each; None if they do not."""
+    low = [max(a.start, b.start) for a, b in zip(first, second, strict=True)]
+    high = [min(a.stop, b.stop) for a, b in zip(first, second, strict=True)]
+    if any(a >= b for a, b in zip(low, high, strict=True)):
+        return None
+
+    def within(box: Box) -> Box:
+        start = np.array([part.start for part in box])
+        return box_of(np.array(low) - start, np.array(high) - start)
+
+    return within(first), within(second)
+
+
 def points_near(
     region: ScanRegion, screw: ScrewModel, margin_mm: float
 ) -> tuple[Box, FloatArray]:
     """Box around a screw, and the patient points of its voxels."""
+    box = box_near(region, screw, margin_mm)
+    return box, _points(region, box)
+
+
+def box_near(region: ScanRegion, screw: ScrewModel, margin_mm: float) -> Box:
+    """Box around a screw."""
     ends = np.array([screw.head_lps_mm, screw.tip_lps_mm])
+    return _box_round(region, ends, margin_mm)
+
+
+def _box_round(region: ScanRegion, ends: FloatArray, margin_mm: float) -> Box:
+    """Box around some patient points."""
     lower, upper = ends.min(0) - margin_mm, ends.max(0) + margin_mm
     corners = np.array(np.meshgrid(*zip(lower, upper, strict=True))).reshape(3, -1).T
     index = region.geometry.lps_to_index(corners)
     shape = np.array(region.hu.shape)
     start = np.clip(np.floor(index.min(0)).astype(int), 0, shape)
     stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, start, shape)
-    box = box_of(start, stop)
-    grid = np.stack(np.meshgrid(*map(np.arange, start, stop), indexing="ij"), -1)
-    return box, region.geometry.index_to_lps(grid)
+    return box_of(start, stop)
 
 
-def _bodies(region: ScanRegion, spine: Spine) -> BoolArray:
-    numbers = [v.level.number for v in spine.vertebrae]
-    bodies: BoolArray = np.isin(region.labels, numbers)
+def _head(
+    region: ScanRegion, screw: ScrewModel, reach_mm: float
+) -> tuple[Box, BoolArray]:
+    """Voxels near the centre of a screw's head."""
+    margin_mm = reach_mm + 3.0 * max(region.geometry.spacing_mm)
+    box = _box_round(region, screw.head_lps_mm[None], margin_mm)
+    offset = _points(region, box) - screw.head_lps_mm
+    return box, (offset**2).sum(-1) <= reach_mm**2
+
+
+def _points(region: ScanRegion, box: Box) -> FloatArray:
+    ranges = (np.arange(part.start, part.stop) for part in box)
+    grid = np.stack(np.meshgrid(*ranges, indexing="ij"), -1)
+    return region.geometry.index_to_lps(grid)
+
+
+def _bodies(labels: LabelArray, spine: Spine) -> BoolArray:
+    is_body = np.zeros(256, np.bool_)
+    is_body[[v.level.number for v in spine.vertebrae]] = True
+    bodies: BoolArray = is_body[labels]
     return bodies
 
 
@@ -159,13 +218,20 @@ def _name_parts(
     region: ScanRegion, hardware: np.ndarray, heads: tuple[tuple[Box, BoolArray], ...]
 ) -> tuple[MetalVolume, ...]:
     """Name what hangs on the heads: a part that joins two heads is a rod."""
-    parts, count = ndimage.label(hardware == 3, np.ones((3, 3, 3)))
-    if count == 0:
+    unnamed = hardware == 3
+    crop = box_around(unnamed, region.geometry, 0.0)
+    if crop is None:
         return ()
+    hardware = hardware[crop]
+    region = region.sub_box(crop)
+    parts, count = ndimage.label(unnamed[crop], np.ones((3, 3, 3)))
     joined = np.zeros(count + 1, np.int_)
     for box, near in heads:
-        wide = ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=2)
-        joined[np.unique(parts[box][wide])] += 1
+        shared = _shared(box, crop)
+        if shared is not None:
+            in_head, in_crop = shared
+            wide = ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=2)
+            joined[np.unique(parts[in_crop][wide[in_head]])] += 1
     volumes = []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         inside = parts[box] == number

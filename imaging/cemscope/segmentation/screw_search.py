@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.findings import Side
-from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion
+from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion, box_around
 from cemscope.segmentation.screw_profile import ScrewAxis
 from cemscope.spine import Spine, Vertebra, VertebraFrame
 from cemscope.volume import BoolArray, CTVolume
@@ -37,7 +37,11 @@ def search_box(ct: CTVolume, spine: Spine, vertebra: Vertebra) -> Box | None:
 
 
 def _posterior_wall_mm(region: ScanRegion, vertebra: Vertebra) -> float | None:
-    body = np.argwhere(region.labels == vertebra.level.number)
+    inside = region.labels == vertebra.level.number
+    box = box_around(inside, region.geometry, 0.0)
+    if box is None:
+        return None
+    body = np.argwhere(inside[box]) + [part.start for part in box]
     if len(body) < 50:
         return None
     local = vertebra.frame.to_local_mm(

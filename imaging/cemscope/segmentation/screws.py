@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cemscope.findings import Side
+from cemscope.geometry import VoxelGeometry
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.segmentation.screw_profile import (
     AXIAL_STEP_MM,
@@ -115,13 +116,26 @@ class ScrewModel:
         offset = np.asarray(points_lps_mm, float) - self.axis.point
         t = offset @ self.axis.forward
         radial = np.sqrt(np.maximum((offset**2).sum(-1) - t**2, 0.0))
+        return self._from_surface_mm(radial, t), t
+
+    def distances_on(self, geometry: VoxelGeometry) -> tuple[FloatArray, FloatArray]:
+        """`distances_mm` of all voxels of a grid, without their coordinates."""
+        first, second = self.axis.cross_vectors()
+        t, across, along = (
+            _coordinate_mm(geometry, self.axis.point, axis)
+            for axis in (self.axis.forward, first, second)
+        )
+        return self._from_surface_mm(np.hypot(across, along), t), t
+
+    def _from_surface_mm(self, radial: FloatArray, t: FloatArray) -> FloatArray:
         beyond = np.maximum(np.maximum(t - self.tip_mm, -t), 0.0)
         over = np.maximum(radial - self.shaft.radius_mm, 0.0)
         outside = np.hypot(over, beyond)
         inside = np.maximum(
             radial - self.shaft.radius_mm, np.maximum(t - self.tip_mm, -t)
         )
-        return np.where(outside > 0, outside, inside), t
+        distance: FloatArray = np.where(outside > 0, outside, inside)
+        return distance
 
     def metal_depth_mm(self, distance_mm: FloatArray, t_mm: FloatArray) -> FloatArray:
         """Depth inside the metal, given the result of `distances_mm`.
@@ -134,6 +148,19 @@ class ScrewModel:
         surface = self.thread.metal_radius_mm * narrow - self.shaft.radius_mm
         depth: FloatArray = np.minimum(surface - distance_mm, self.tip_mm - t_mm)
         return depth
+
+
+def _coordinate_mm(
+    geometry: VoxelGeometry, origin_lps_mm: FloatArray, axis: FloatArray
+) -> FloatArray:
+    """Coordinate along an axis of all voxels of a grid, from an origin."""
+    per_voxel = axis @ geometry.affine_lps[:3, :3]
+    start = float(axis @ (geometry.origin_lps_mm - origin_lps_mm))
+    slices, rows, columns = (
+        per_voxel[k] * np.arange(n) for k, n in enumerate(geometry.shape)
+    )
+    coordinate: FloatArray = (start + slices[:, None] + rows)[:, :, None] + columns
+    return coordinate
 
 
 def find_screws(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from cemscope.segmentation.metal import MetalSettings, SpinalMetal, points_near
+from cemscope.segmentation.metal import MetalSettings, SpinalMetal, box_near
 from cemscope.segmentation.scan_region import ScanRegion, grown
 from cemscope.segmentation.screws import ScrewModel
 from cemscope.volume import BoolArray, HUArray
@@ -78,8 +78,8 @@ def subtract_shafts(
     hu = region.hu.copy()
     voxel_mm = region.geometry.voxel_volume_mm3 ** (1 / 3)
     for screw in screws:
-        box, points = points_near(region, screw, settings.reach_mm)
-        distance, t = screw.distances_mm(points)
+        box = box_near(region, screw, settings.reach_mm)
+        distance, t = screw.distances_on(region.geometry.crop(box))
         depth = screw.metal_depth_mm(distance, t)
         percent = np.round(100.0 * np.clip(0.5 + depth / voxel_mm, 0.0, 1.0))
         share[box] = np.maximum(share[box], percent.astype(np.uint8))

@@ -15,9 +15,9 @@ from scipy import ndimage
 from cemscope.geometry import VoxelGeometry
 from cemscope.materials import CORTICAL_BONE_MAX_HU
 from cemscope.segmentation.scan_region import (
+    Box,
     FloatArray,
     ScanRegion,
-    joint,
     label_boxes,
     widened,
 )
@@ -107,8 +107,27 @@ def eroded_hu(
         if spacing > 1.6 * radius_mm:
             continue
         reach = max(round(radius_mm / spacing), 1)
-        result = ndimage.minimum_filter1d(result, 2 * reach + 1, axis=axis)
+        result = _running_minimum(result, reach, axis)
     return result
+
+
+def _running_minimum(
+    values: npt.NDArray[Any], reach: int, axis: int
+) -> npt.NDArray[Any]:
+    """Minimum over some neighbours on both sides, within the array.
+
+    Shifted copies are compared whole: several times faster than a filter that works
+    line by line in double precision.
+    """
+    lowest = values.copy()
+    for shift in range(1, min(reach, values.shape[axis] - 1) + 1):
+        front: list[slice] = [slice(None)] * values.ndim
+        back: list[slice] = [slice(None)] * values.ndim
+        front[axis], back[axis] = slice(None, -shift), slice(shift, None)
+        low, high = lowest[tuple(front)], lowest[tuple(back)]
+        np.minimum(low, values[tuple(back)], out=low)
+        np.minimum(high, values[tuple(front)], out=high)
+    return lowest
 
 
 def estimate_tissue_levels(
@@ -135,27 +154,35 @@ def estimate_tissue_levels(
     for vertebra in spine.vertebrae:
         number = vertebra.level.number
         arch_number = vertebra.level.arch_number
-        own = [boxes[n] for n in (number, arch_number) if n in boxes]
         if number not in boxes:
             continue
-        region = spine_region.sub_box(
-            widened(joint(tuple(own)), 2.0, spine_region.geometry)
+        around = widened(
+            boxes[number], 2.0 + settings.core_radius_mm, spine_region.geometry
         )
+        region = spine_region.sub_box(around)
         body = region.labels == number
         rows.append(
-            _bone_quantiles(region, body, region.labels == arch_number, settings)
+            (
+                *_bone_quantiles(region, body, settings),
+                _arch_quantile(spine_region, boxes.get(arch_number), arch_number),
+            )
         )
-        # Marrow and noise are read inside the body only.
-        region = spine_region.sub_box(
-            widened(boxes[number], 2.0, spine_region.geometry)
+        # Marrow and noise are statistics: a fine grid need not be read in full.
+        stride = tuple(
+            slice(None, None, max(1, int(STATISTICS_MM / s)))
+            for s in region.geometry.spacing_mm
         )
-        body = region.labels == number
         depth = ndimage.distance_transform_edt(
-            body, sampling=region.geometry.spacing_mm
+            body[stride],
+            sampling=np.array([part.step for part in stride])
+            * region.geometry.spacing_mm,
         )
-        interior = depth > min(4.0, 0.6 * float(depth.max()))
+        interior = np.zeros(body.shape, np.bool_)
+        interior[stride] = depth > min(4.0, 0.6 * float(depth.max()))
         marrow.append(np.percentile(region.hu[interior], [25.0, 50.0, 75.0]))
-        step = np.diff(region.hu.astype(np.float32), axis=2)[interior[:, :, 1:]]
+        inner = interior[:, :, 1:]
+        step = region.hu[:, :, 1:][inner].astype(np.float32)
+        step -= region.hu[:, :, :-1][inner]
         if step.size:
             deviation = float(np.median(np.abs(step - np.median(step))))
             noise.append(_NORMAL_CONSISTENT_MAD * deviation / np.sqrt(2.0))
@@ -180,16 +207,27 @@ def estimate_tissue_levels(
     )
 
 
+STATISTICS_MM = 0.75
+"""Voxels no further apart than this are enough to read marrow and noise from."""
+
+
 def _bone_quantiles(
-    region: ScanRegion, body: BoolArray, arch: BoolArray, settings: TissueLevelSettings
-) -> tuple[float, float, float]:
-    """99.9th percentile of a body after erosion, of the body, and of the arch."""
+    region: ScanRegion, body: BoolArray, settings: TissueLevelSettings
+) -> tuple[float, float]:
+    """99.9th percentile of a body after erosion, and of the body."""
     core = eroded_hu(region.hu, region.geometry, settings.core_radius_mm)[body]
     return (
         float(np.quantile(core, CORTEX_QUANTILE)),
         float(np.quantile(region.hu[body], CORTEX_QUANTILE)),
-        float(np.quantile(region.hu[arch], CORTEX_QUANTILE)) if arch.any() else np.nan,
     )
+
+
+def _arch_quantile(region: ScanRegion, box: Box | None, number: int) -> float:
+    """99.9th percentile of an arch; NaN where there is none."""
+    if box is None:
+        return float("nan")
+    arch = region.labels[box] == number
+    return float(np.quantile(region.hu[box][arch], CORTEX_QUANTILE))
 
 
 def _reference_bone(rows: FloatArray) -> tuple[float, float, float, int]:

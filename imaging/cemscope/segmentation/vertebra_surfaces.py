@@ -68,6 +68,9 @@ class SurfaceSettings:
         Under how many of the lowest vertebrae the sacrum is looked for.
     edge_ceiling_hu : float
         Ceiling of the values in which the bodies' edges are looked for.
+    implant_hu : tuple of float
+        Between these, bone goes over into cement or metal. A body's cortex is about
+        half a millimetre thick, so that blur keeps it below.
     window, canal, axis, discs, bodies, landmarks
         Tunables of the steps.
     """
@@ -87,6 +90,7 @@ class SurfaceSettings:
     ala_above: float = 0.24
     sacrum_below: int = 5
     edge_ceiling_hu: float = 1400.0
+    implant_hu: tuple[float, float] = (900.0, 1400.0)
     window: IntensityWindow = field(default_factory=IntensityWindow)
     canal: CanalSettings = field(default_factory=CanalSettings)
     axis: AxisSettings = field(default_factory=AxisSettings)
@@ -158,6 +162,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         sharp,
         axis.points_lps_mm + axis.posterior * axis.wall_mm[:, None],
         settings.bodies,
+        _implants(ct, path, settings),
     )
     bodies = []
     for lower, upper in itertools.pairwise(discs):
@@ -174,6 +179,21 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         )
     logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
     return FoundSpine(tuple(bodies), axis, fine)
+
+
+def _implants(
+    ct: CTVolume, path: CanalPath, settings: SurfaceSettings
+) -> WorkingVolume | None:
+    """Cement and metal round the canal, 0 to 1; None if there are none."""
+    low, high = settings.implant_hu
+    window = replace(
+        settings.window, floor_hu=low, ceiling_hu=high, metal_above_hu=float("inf")
+    )
+    bright = working_volume(ct, settings.fine_mm, window, _spine_box(path, settings))
+    share = ((bright.hu - low) / (high - low)).astype(np.float32)
+    if not (share > 0.5).any():
+        return None
+    return replace(bright, hu=share)
 
 
 def _coarse_mm(ct: CTVolume, settings: SurfaceSettings) -> float:

@@ -7,6 +7,7 @@ as smooth shapes.
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -14,8 +15,9 @@ from scipy import ndimage
 from cemscope.anatomy import VertebraLevel
 from cemscope.errors import NoVertebraFoundError, SegmentationError
 from cemscope.geometry import FloatArray, VoxelGeometry
+from cemscope.segmentation.body_surface import BodySurface
 from cemscope.segmentation.canal_lumen import LumenSettings, canal_lumen
-from cemscope.segmentation.ct_grid import box_corners, voxel_box, voxel_slabs
+from cemscope.segmentation.ct_grid import box_corners, voxel_box, voxels_inside
 from cemscope.segmentation.level_names import LevelNames, LevelSettings, name_levels
 from cemscope.segmentation.vertebra_frame import vertebra_frame
 from cemscope.segmentation.vertebra_surfaces import (
@@ -199,11 +201,13 @@ def _body_voxels(
         box = voxel_box(geometry, corners)
         if box is None:
             continue
-        for part, points in voxel_slabs(geometry, box):
-            inside = body.surface.depth_mm(frame.to_local_mm(points)) > 0.0
-            inside &= labels[part] == 0
-            labels[part][inside] = level.number
+        inside = voxels_inside(geometry, box, partial(_depth_mm, body.surface))
+        labels[box][inside & (labels[box] == 0)] = level.number
     return labels
+
+
+def _depth_mm(surface: BodySurface, points_lps_mm: FloatArray) -> FloatArray:
+    return surface.depth_mm(surface.frame.to_local_mm(points_lps_mm))
 
 
 def _add_arches(
@@ -232,17 +236,41 @@ def _add_arches(
     if box is None:
         return
     metal_above = settings.surfaces.window.metal_above_hu
-    for part, points in voxel_slabs(ct.geometry, box):
-        index = np.rint(fine.geometry.lps_to_index(points)).astype(np.int32)
-        index = np.clip(index, 0, np.array(grown.shape) - 1)
-        there = grown[index[..., 0], index[..., 1], index[..., 2]]
+    for first in range(box[0].start, box[0].stop, ARCH_SLAB):
+        part = (slice(first, min(first + ARCH_SLAB, box[0].stop)), box[1], box[2])
+        there = _looked_up(grown, fine.geometry, ct.geometry.crop(part))
+        if not there.any():
+            continue
         hu = ct.hu[part]
-        marrow = arches[index[..., 0], index[..., 1], index[..., 2]] > 0
+        marrow = _looked_up(arches, fine.geometry, ct.geometry.crop(part)) > 0
         bone = (there > 0) & (marrow | (hu > settings.arches.bone_above_hu))
         # Screw heads and rods are no bone; a screw in a pedicle stands for it.
         bone &= (hu <= metal_above) | (there >= PEDICLE_FLAG)
         bone &= (labels[part] == 0) & ~canal[part]
         labels[part][bone] = numbers[there[bone]]
+
+
+ARCH_SLAB = 16
+"""Slices of the scan that are painted at a time."""
+
+
+def _looked_up(
+    values: LabelArray, grid: VoxelGeometry, target: VoxelGeometry
+) -> LabelArray:
+    """Value of the nearest voxel of a grid; beyond it, of the nearest at its border."""
+    mapping = np.linalg.inv(grid.affine_lps) @ target.affine_lps
+    matrix, offset = mapping[:3, :3], mapping[:3, 3]
+    if np.allclose(matrix, np.diag(np.diag(matrix)), rtol=0.0, atol=1e-7):
+        at = [
+            np.clip(np.rint(matrix[k, k] * np.arange(n) + offset[k]), 0, size - 1)
+            for k, (n, size) in enumerate(zip(target.shape, values.shape, strict=True))
+        ]
+        found: LabelArray = values[np.ix_(*(index.astype(int) for index in at))]
+        return found
+    sampled: LabelArray = ndimage.affine_transform(
+        values, matrix, offset, target.shape, order=0, mode="nearest"
+    )
+    return sampled
 
 
 def _vertebrae(
