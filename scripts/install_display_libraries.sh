@@ -24,8 +24,8 @@ fi
 if [ "$(id -u)" = 0 ]; then
   echo "installing for the plugin tests: ${missing[*]}" >&2
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq >/dev/null
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null \
+    || echo "could not install them: napari window tests may be skipped" >&2
 else
   echo "napari window tests may be skipped; to run them: sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
 fi

@@ -164,7 +164,7 @@ def measure_augmentation(
         found.screws,
         found.metal + metal_volumes,
         _total(found.cement),
-        found.notices,
+        found.notices + _empty_total_notice(found.cement),
     )
 
 
@@ -264,9 +264,7 @@ def _vertebra_cement(
     vertebra = spine.vertebrae[index]
     name = vertebra.level.name
     if value is None and not vertebra.complete:
-        reason = (
-            "only part of the vertebra is in the field of view, and no cement in it"
-        )
+        reason = "only part of the vertebra is outlined, and no cement was found in it"
         return VertebraCement(name, NotAssessed(reason))
     if value is None:
         limit = detection_limit_ml(ct.geometry, levels, settings.cement)
@@ -285,21 +283,19 @@ def _notices(
     screws: tuple[ScrewModel, ...],
     level: CementLevel | None,
 ) -> tuple[Notice, ...]:
-    notices = []
+    notices = [
+        Notice(
+            "elsewhere_not_searched",
+            "Cement far from the vertebrae (great veins, lungs) was not searched "
+            "for: an empty list of cement elsewhere does not exclude it.",
+        )
+    ]
     if level is not None and not level.clipped and level.hu < BONE_LIKE_HU:
         notices.append(
             Notice(
                 "cement_like_bone",
                 f"What was measured as cement reads only {level.hu:.0f} HU: dense bone "
                 "(bone island, sclerosis) can be as bright. Check it on the images.",
-            )
-        )
-    if level is not None:
-        notices.append(
-            Notice(
-                "elsewhere_not_searched",
-                "Cement far from the vertebrae (great veins, lungs) was not searched "
-                "for: an empty list of cement elsewhere does not exclude it.",
             )
         )
     if level is not None and level.clipped:
@@ -314,8 +310,9 @@ def _notices(
         notices.append(
             Notice(
                 "no_reference_bone",
-                "Every vertebra in view holds an implant: the limit between bone and "
-                "cement comes from general values, not from this patient.",
+                "No vertebra in view shows bone that is surely free of implants: the "
+                "limit between bone and cement comes from general values, not from "
+                "this patient.",
             )
         )
     notices.extend(
@@ -337,12 +334,22 @@ def _cut_notices(
     return tuple(
         Notice(
             "cement_cut",
-            f"{vertebra.level.name} is only partly in the field of view: its cement "
-            "is that of the visible part.",
+            f"{vertebra.level.name} is outlined in part only: its cement is that "
+            "of this part.",
         )
         for vertebra, value in zip(spine.vertebrae, measured, strict=True)
         if value is not None and not vertebra.complete
     )
+
+
+def _empty_total_notice(cement: tuple[VertebraCement, ...]) -> tuple[Notice, ...]:
+    if any(isinstance(item.cement, CementVolume) for item in cement):
+        return ()
+    message = (
+        "No vertebra could be assessed: the total of 0 mL is no measurement. See the "
+        "reason at each vertebra."
+    )
+    return (Notice("total_not_assessed", message),)
 
 
 def _total(cement: tuple[VertebraCement, ...]) -> TotalCement:

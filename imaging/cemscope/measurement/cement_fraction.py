@@ -9,8 +9,8 @@ from scipy import ndimage, special
 from cemscope.segmentation.cement import (
     CementRegion,
     CementSettings,
-    background_hu,
 )
+from cemscope.segmentation.cement_background import background_hu
 from cemscope.segmentation.cement_level import CementLevel
 from cemscope.segmentation.scan_region import (
     ScanRegion,

@@ -21,10 +21,11 @@ from cemscope.segmentation.scan_region import (
     Box,
     ScanRegion,
     box_around,
-    box_of,
     grown,
     joint,
     label_boxes,
+    merged_boxes,
+    narrowed,
     widened,
 )
 from cemscope.segmentation.shaft_rim import ShaftRimSettings, TissueImage
@@ -37,9 +38,6 @@ from cemscope.spine import Spine
 from cemscope.volume import BoolArray, HUArray
 
 Float32Array = npt.NDArray[np.float32]
-
-BACKGROUND_SIGMA_MM = 2.0
-"""Width of the neighbourhood that counts as local background: the reach of the blur."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,7 @@ def find_cement(
         for box in piece_boxes
     ]
     clusters = []
-    for box in _merged(boxes):
+    for box in merged_boxes(boxes):
         solid = solid_pieces[box]
         clusters.append(
             CementRegion(
@@ -238,7 +236,7 @@ def _solid_cores(
         margin_mm = max(
             settings.body_reach_mm, settings.levels.core_radius_mm, depth_mm
         )
-        box = _narrowed(box, widened(bright, margin_mm + 1.5, region.geometry))
+        box = narrowed(box, widened(bright, margin_mm + 1.5, region.geometry))
         part = region.sub_box(box)
         eroded = eroded_hu(
             tissue.hu[box], part.geometry, settings.levels.core_radius_mm
@@ -258,15 +256,6 @@ def _solid_cores(
         if core.any():
             cores.append((box, core))
     return cores
-
-
-def _narrowed(box: Box, inner: Box) -> Box:
-    """Part of a box, given in the box's own indices."""
-    starts = np.array([p.start + q.start for p, q in zip(box, inner, strict=True)])
-    stops = np.array(
-        [min(p.start + q.stop, p.stop) for p, q in zip(box, inner, strict=True)]
-    )
-    return box_of(starts, stops)
 
 
 def _deep_in(
@@ -383,47 +372,5 @@ def _accepted_pieces(
         )
         accepted[np.unique(pieces[around][near & bright])] = True
     solid[crop] = accepted[pieces]
-    boxes = [_narrowed(crop, found[k - 1]) for k in np.flatnonzero(accepted)]
+    boxes = [narrowed(crop, found[k - 1]) for k in np.flatnonzero(accepted)]
     return solid, boxes
-
-
-def _merged(boxes: list[Box]) -> list[Box]:
-    """Join boxes that overlap, until none do."""
-    merged: list[Box] = []
-    for box in boxes:
-        current = box
-        while True:
-            k = next(
-                (k for k, other in enumerate(merged) if _touch(other, current)), None
-            )
-            if k is None:
-                break
-            current = joint((merged.pop(k), current))
-        merged.append(current)
-    return merged
-
-
-def _touch(first: Box, second: Box) -> bool:
-    return all(
-        a.start < b.stop and b.start < a.stop
-        for a, b in zip(first, second, strict=True)
-    )
-
-
-def background_hu(
-    part: CementRegion, levels: TissueLevels, halo: BoolArray
-) -> Float32Array:
-    """Average what is neither cement nor metal around each voxel."""
-    usable = ~halo & ~part.shell & ~part.forbidden
-    sigma = BACKGROUND_SIGMA_MM / np.array(part.region.geometry.spacing_mm)
-    # Cortex is thin: its share of the halo is what its share of the mean is.
-    hu = np.clip(part.tissue_hu, -150.0, levels.cortex_upper_hu).astype(np.float32)
-    weight = ndimage.gaussian_filter(usable.astype(np.float32), sigma, truncate=2.5)
-    total = ndimage.gaussian_filter(
-        np.where(usable, hu, np.float32(0.0)), sigma, truncate=2.5
-    )
-    prior = np.float32(1e-3)
-    mean: Float32Array = (total + prior * np.float32(levels.marrow_hu)) / (
-        weight + prior
-    )
-    return mean

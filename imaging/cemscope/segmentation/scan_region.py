@@ -187,3 +187,48 @@ def joint(boxes: tuple[Box, ...]) -> Box:
     starts = np.min([[p.start for p in box] for box in boxes], axis=0)
     stops = np.max([[p.stop for p in box] for box in boxes], axis=0)
     return box_of(starts, stops)
+
+
+def narrowed(box: Box, inner: Box) -> Box:
+    """Part of a box, given in the box's own indices."""
+    starts = np.array([p.start + q.start for p, q in zip(box, inner, strict=True)])
+    stops = np.array(
+        [min(p.start + q.stop, p.stop) for p, q in zip(box, inner, strict=True)]
+    )
+    return box_of(starts, stops)
+
+
+def merged_boxes(boxes: list[Box]) -> list[Box]:
+    """Join boxes that overlap, until none do."""
+    merged: list[Box] = []
+    for box in boxes:
+        current = box
+        while True:
+            k = next(
+                (k for k, other in enumerate(merged) if _touch(other, current)), None
+            )
+            if k is None:
+                break
+            current = joint((merged.pop(k), current))
+        merged.append(current)
+    return merged
+
+
+def _touch(first: Box, second: Box) -> bool:
+    return all(
+        a.start < b.stop and b.start < a.stop
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def coordinate_along_mm(
+    geometry: VoxelGeometry, origin_lps_mm: FloatArray, axis: FloatArray
+) -> FloatArray:
+    """Coordinate along an axis of all voxels of a grid, from an origin."""
+    per_voxel = axis @ geometry.affine_lps[:3, :3]
+    start = float(axis @ (geometry.origin_lps_mm - origin_lps_mm))
+    slices, rows, columns = (
+        per_voxel[k] * np.arange(n) for k, n in enumerate(geometry.shape)
+    )
+    coordinate: FloatArray = (start + slices[:, None] + rows)[:, :, None] + columns
+    return coordinate

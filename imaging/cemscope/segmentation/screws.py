@@ -12,7 +12,11 @@ import numpy.typing as npt
 
 from cemscope.findings import Side
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.scan_region import FloatArray, ScanRegion
+from cemscope.segmentation.scan_region import (
+    FloatArray,
+    ScanRegion,
+    coordinate_along_mm,
+)
 from cemscope.segmentation.screw_profile import (
     AXIAL_STEP_MM,
     CrossSections,
@@ -122,7 +126,7 @@ class ScrewModel:
         """`distances_mm` of all voxels of a grid, without their coordinates."""
         first, second = self.axis.cross_vectors()
         t, across, along = (
-            _coordinate_mm(geometry, self.axis.point, axis)
+            coordinate_along_mm(geometry, self.axis.point, axis)
             for axis in (self.axis.forward, first, second)
         )
         return self._from_surface_mm(np.hypot(across, along), t), t
@@ -148,19 +152,6 @@ class ScrewModel:
         surface = self.thread.metal_radius_mm * narrow - self.shaft.radius_mm
         depth: FloatArray = np.minimum(surface - distance_mm, self.tip_mm - t_mm)
         return depth
-
-
-def _coordinate_mm(
-    geometry: VoxelGeometry, origin_lps_mm: FloatArray, axis: FloatArray
-) -> FloatArray:
-    """Coordinate along an axis of all voxels of a grid, from an origin."""
-    per_voxel = axis @ geometry.affine_lps[:3, :3]
-    start = float(axis @ (geometry.origin_lps_mm - origin_lps_mm))
-    slices, rows, columns = (
-        per_voxel[k] * np.arange(n) for k, n in enumerate(geometry.shape)
-    )
-    coordinate: FloatArray = (start + slices[:, None] + rows)[:, :, None] + columns
-    return coordinate
 
 
 def find_screws(

@@ -68,7 +68,7 @@ VERTEBRA_LEFT_COLUMNS = (0, 7, 8)
 def vertebra_row(vertebra: VertebraEntry, report: Report) -> tuple[str, ...]:
     """Cells of one vertebra under `VERTEBRA_HEADER`."""
     screws = [s for s in report.screws if s.level == vertebra.level]
-    level = vertebra.level if vertebra.complete else f"{vertebra.level} (cut)"
+    level = vertebra.level if vertebra.complete else f"{vertebra.level} (part)"
     start = (level, f"{vertebra.level_confidence:.2f}")
     end = (leak_words(vertebra.leaks), screw_words(screws))
     cement = vertebra.cement

@@ -205,7 +205,7 @@ def _axial(
     return make_view(
         images.ct, images.spine, images.materials,
         axial_plane(vertebra, centre, AXIAL_HALF_WIDTH_MM, AXIAL_PIXEL_MM),
-        title=title, caption=f"{caption}; {slab_mm:.0f} mm along the endplates",
+        title=title, caption=f"{caption}; slab {slab_mm:.0f} mm",
         slab_mm=slab_mm, overlay_range_mm=(-slab_mm / 2.0, slab_mm / 2.0),
     )  # fmt: skip
 
