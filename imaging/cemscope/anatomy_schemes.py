@@ -3,10 +3,18 @@
 Class numbers were read in the class maps of the programs:
 
 - VerSe (Sekuboyina 2021, doi:10.1016/j.media.2021.102166): 1 = C1 ... 24 = L5, 25 = L6,
-  26 = sacrum, 27 = coccyx, 28 = T13. SPINEPS writes the same numbers for vertebrae,
-  discs at +100 and endplates at +200.
-- TotalSegmentator 2 (Wasserthal 2023, doi:10.1148/ryai.230024), task 'total': 25 =
-  sacrum, 26 = S1, 27 = L5 ... 31 = L1, 32 = T12 ... 43 = T1, 44 = C7 ... 50 = C1.
+  26 = sacrum, 27 = coccyx, 28 = T13.
+- SPINEPS (Moeller 2024, doi:10.1007/s00330-024-11155-y), map of vertebrae "seg-vert"
+  (class map of TPTBox): VerSe's numbers, S2 ... S6 = 29 ... 33, ribs 40 ... 55, the
+  disc below at +100 and the endplates at +200. Its map of parts "seg-spine" names no
+  levels: 41 ... 48 = arch and processes, 49 and 50 = body, 60 = cord, 61 = canal, 62 =
+  endplate, 100 = disc, 26 = sacrum.
+- TotalSegmentator 2 (Wasserthal 2023, doi:10.1148/ryai.230024; class map of version
+  2.18), task 'total': 25 = sacrum, 26 = S1, 27 = L5 ... 31 = L1, 32 = T12 ... 43 = T1,
+  44 = C7 ... 50 = C1. Task 'total_v3' is the same with 26 = L6 (its files hold a table
+  of names). Task 'vertebrae_mr': 1 = sacrum, 2 = L5 ... 6 = L1, 7 = T12 ... 25 = C1.
+  Task 'vertebrae_pp': bodies under VerSe's numbers. Task 'vertebrae_body': 1 = all
+  bodies, 2 = all discs.
 - TotalSegmentator 1, task 'total_v1': 18 = L5 ... 22 = L1, 23 = T12 ... 34 = T1,
   35 = C7 ... 41 = C1, 92 = sacrum.
 """
@@ -30,6 +38,20 @@ SPINEPS_DISC_OFFSET = 100
 SPINEPS_ENDPLATE_OFFSET = 200
 """SPINEPS writes the endplate of a vertebra under its number + 200."""
 
+SPINEPS_NUMBERS = frozenset(
+    [*range(1, 34), *range(40, 56), *range(101, 134), *range(201, 234)]
+)
+"""Every number that SPINEPS' vertebra map can hold."""
+
+SPINEPS_BODY_PARTS = frozenset({49, 50})
+"""Numbers of the body in SPINEPS' part map (border and core)."""
+
+SPINEPS_ARCH_PARTS = frozenset(range(41, 49))
+"""Numbers of arch and processes in SPINEPS' part map."""
+
+SPINEPS_OTHER_PARTS = frozenset({26, 60, 61, 62, 100})
+"""Sacrum, cord, canal, endplate and disc in SPINEPS' part map."""
+
 _PRESACRAL_FROM_L5 = (
     *(f"L{i}" for i in range(5, 0, -1)),
     *(f"T{i}" for i in range(12, 0, -1)),
@@ -43,6 +65,7 @@ class LabelScheme(StrEnum):
     VERSE = "verse"
     TOTALSEGMENTATOR = "totalsegmentator"
     TOTALSEGMENTATOR_V1 = "totalsegmentator-v1"
+    TOTALSEGMENTATOR_MR = "totalsegmentator-mr"
     SPINEPS = "spineps"
     CEMSCOPE = "cemscope"
 
@@ -63,10 +86,15 @@ class LabelScheme(StrEnum):
     @property
     def grows_towards_feet(self) -> bool:
         """Whether numbers grow from the head to the feet."""
-        return self not in (
-            LabelScheme.TOTALSEGMENTATOR,
-            LabelScheme.TOTALSEGMENTATOR_V1,
-        )
+        return self not in TOTALSEGMENTATOR_SCHEMES
+
+
+TOTALSEGMENTATOR_SCHEMES = (
+    LabelScheme.TOTALSEGMENTATOR,
+    LabelScheme.TOTALSEGMENTATOR_V1,
+    LabelScheme.TOTALSEGMENTATOR_MR,
+)
+"""Numberings of one program; the first is that of its present main task."""
 
 
 def _numbered(numbers: Mapping[int, str]) -> Mapping[int, VertebraLevel]:
@@ -86,6 +114,9 @@ _LEVELS: Mapping[LabelScheme, Mapping[int, VertebraLevel]] = MappingProxyType(
         ),
         LabelScheme.TOTALSEGMENTATOR_V1: _numbered(
             dict(enumerate(_PRESACRAL_FROM_L5, start=18))
+        ),
+        LabelScheme.TOTALSEGMENTATOR_MR: _numbered(
+            dict(enumerate(_PRESACRAL_FROM_L5, start=2))
         ),
     }
 )

@@ -10,6 +10,7 @@ from cemscope.volume import CTVolume
 from cemscope_pipelines.case import CaseResult, analyse_case
 from cemscope_pipelines.case_folder import (
     HTML_FILE,
+    LEVELS_FILE,
     MATERIALS_FILE,
     PREVIEW_FILE,
     PROVENANCE_FILE,
@@ -78,7 +79,8 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
     """
     # matplotlib and jinja2 are loaded only where pictures are made
     from cemscope_pipelines.pictures.preview import render_axial_views, render_preview
-    from cemscope_pipelines.report_html import render_html
+    from cemscope_pipelines.pictures.spine_picture import render_spine_picture
+    from cemscope_pipelines.report_html import ReportPictures, render_html
 
     with written_whole(job.case_folder) as part:
         (part / REPORT_FILE).write_text(
@@ -89,9 +91,14 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
             write_label_map(result.augmentation.materials, part / MATERIALS_FILE)
         with clock.stage("pictures"):
             images = case_images(result)
-            preview = render_preview(images)
-            (part / PREVIEW_FILE).write_bytes(preview)
-            html = render_html(result.report, preview, render_axial_views(images))
+            pictures = ReportPictures(
+                render_spine_picture(images),
+                render_preview(images),
+                render_axial_views(images),
+            )
+            (part / LEVELS_FILE).write_bytes(pictures.spine.png)
+            (part / PREVIEW_FILE).write_bytes(pictures.preview_png)
+            html = render_html(result.report, pictures)
             (part / HTML_FILE).write_text(html, encoding="utf-8", newline="\n")
         provenance = record_provenance(
             result, job.series, job.command, tuple(clock.records)

@@ -9,7 +9,7 @@ from cemscope_pipelines.config import AnalysisConfig
 from cemscope_pipelines.report import Report
 from cemscope_pipelines.report_builder import build_report
 from cemscope_pipelines.stages import StageClock
-from cemscope_pipelines.vertebra_source import load_vertebrae
+from cemscope_pipelines.vertebra_source import SourceSettings, load_vertebrae
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +63,9 @@ def analyse_case(
             config.vertebra_source,
             config.label_scheme,
             config.level_anchor,
-            config.vertebrae,
+            SourceSettings(
+                config.vertebrae, config.label_import, config.totalsegmentator
+            ),
         )
     with clock.stage("cement"):
         augmentation = measure_augmentation(ct, spine, config.augmentation)

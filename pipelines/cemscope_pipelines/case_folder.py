@@ -13,6 +13,7 @@ REPORT_FILE = "report.json"
 VERTEBRAE_FILE = "vertebrae.nii.gz"
 MATERIALS_FILE = "materials.nii.gz"
 PREVIEW_FILE = "preview.png"
+LEVELS_FILE = "levels.png"
 HTML_FILE = "report.html"
 PROVENANCE_FILE = "provenance.json"
 
@@ -22,6 +23,7 @@ MACHINE_FILES = frozenset(
         VERTEBRAE_FILE,
         MATERIALS_FILE,
         PREVIEW_FILE,
+        LEVELS_FILE,
         HTML_FILE,
         PROVENANCE_FILE,
     }

@@ -11,17 +11,20 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cemscope.anatomy_schemes import LabelScheme
 from cemscope.dicom import ReadSettings
 from cemscope.errors import ConfigError
 from cemscope.measurement.augmentation import AugmentationSettings
+from cemscope.segmentation.vertebra_import import ImportSettings
 from cemscope.segmentation.vertebrae import VertebraSettings
 from cemscope.spine import LevelAnchor
 from cemscope_pipelines.anchor import parse_anchor
 from cemscope_pipelines.pictures.settings import PictureSettings
+from cemscope_pipelines.totalsegmentator import TotalSegmentatorSettings
 
 
 class AnalysisConfig(BaseModel):
@@ -41,14 +44,21 @@ class AnalysisConfig(BaseModel):
         min_length=1,
         description="embedded, totalsegmentator, or the path of a label map.",
     )
-    label_scheme: Literal["verse", "totalsegmentator"] | None = Field(
-        default=None, description="Numbering of an imported label map; null: detect."
+    label_scheme: LabelScheme | None = Field(
+        default=None,
+        description="Numbering of an imported label map: "
+        + ", ".join(LabelScheme)
+        + "; null: detect.",
     )
     anchor: str | None = Field(
         default=None, description="L5, or L3@X,Y,Z with a patient point in LPS mm."
     )
     reading: ReadSettings = Field(default_factory=ReadSettings)
     vertebrae: VertebraSettings = Field(default_factory=VertebraSettings)
+    label_import: ImportSettings = Field(default_factory=ImportSettings)
+    totalsegmentator: TotalSegmentatorSettings = Field(
+        default_factory=TotalSegmentatorSettings
+    )
     augmentation: AugmentationSettings = Field(default_factory=AugmentationSettings)
     pictures: PictureSettings = Field(default_factory=PictureSettings)
 

@@ -16,6 +16,8 @@ from cemscope_pipelines.case import CaseResult
 from cemscope_pipelines.memory import peak_memory_mib
 from cemscope_pipelines.report_builder import software_version
 from cemscope_pipelines.stages import StageRecord
+from cemscope_pipelines.totalsegmentator import totalsegmentator_versions
+from cemscope_pipelines.vertebra_source import TOTALSEGMENTATOR
 
 RECORDED_PACKAGES = (
     "highdicom",
@@ -75,8 +77,10 @@ class Provenance(ProvenanceModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def _package_versions() -> dict[str, str]:
-    versions = {}
+def _package_versions(vertebra_source: str) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    if vertebra_source == TOTALSEGMENTATOR:
+        versions.update(totalsegmentator_versions())
     for name in RECORDED_PACKAGES:
         try:
             versions[name] = version(name)
@@ -109,7 +113,7 @@ def record_provenance(
         software_version=software_version(),
         python_version=platform.python_version(),
         platform=platform.platform(),
-        package_versions=_package_versions(),
+        package_versions=_package_versions(result.config.vertebra_source),
         input=InputRecord(
             path=str(input_path.absolute()),
             study_instance_uid=source.study_instance_uid if source else None,

@@ -1,9 +1,11 @@
 """The HTML report: one file that needs nothing else."""
 
 import base64
+from dataclasses import dataclass
 
 import jinja2
 
+from cemscope_pipelines.pictures.spine_picture import SpinePicture
 from cemscope_pipelines.report import NotAssessedEntry, Report
 
 LOCATION_NAMES = {"epidural": "spinal canal (epidural)"}
@@ -35,19 +37,34 @@ def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def render_html(
-    report: Report, preview_png: bytes, axial_pngs: tuple[tuple[str, bytes], ...]
-) -> str:
+@dataclass(frozen=True, slots=True)
+class ReportPictures:
+    """Pictures of a report.
+
+    Attributes
+    ----------
+    spine : SpinePicture
+        Levels and outlines, to be checked first.
+    preview_png : bytes
+        Slabs and the worst axial view.
+    axial_pngs : tuple of (str, bytes)
+        Title and picture of each axial view.
+    """
+
+    spine: SpinePicture
+    preview_png: bytes
+    axial_pngs: tuple[tuple[str, bytes], ...]
+
+
+def render_html(report: Report, pictures: ReportPictures) -> str:
     """Render the report of a case.
 
     Parameters
     ----------
     report
         The measurements.
-    preview_png
-        Picture of the whole spine.
-    axial_pngs
-        Title and picture of each axial view.
+    pictures
+        All of them; they are written into the text.
 
     Returns
     -------
@@ -66,6 +83,9 @@ def render_html(
     return environment.get_template("report.html.j2").render(
         report=report,
         metal=_metal_sums(report),
-        preview=_data_uri(preview_png),
-        axials=[(title, _data_uri(png)) for title, png in axial_pngs],
+        names_told=any(not v.level.startswith("V") for v in report.vertebrae),
+        spine=pictures.spine,
+        spine_picture=_data_uri(pictures.spine.png),
+        preview=_data_uri(pictures.preview_png),
+        axials=[(title, _data_uri(png)) for title, png in pictures.axial_pngs],
     )

@@ -112,6 +112,14 @@ def test_discs_of_spineps_are_no_arches() -> None:
     assert {level.name for level in found.whole.values()} == set(LUMBAR.names)
 
 
+def renamed(labels: LabelMap, names: dict[int, str]) -> LabelMap:
+    return LabelMap(labels.labels, labels.geometry, names)
+
+
+def class_names(scheme: LabelScheme) -> dict[int, str]:
+    return {n: f"vertebrae_{level.name}" for n, level in scheme.levels.items()}
+
+
 def test_names_in_the_file_win() -> None:
     labels = labelled(Row(("L3", "L2")), LabelScheme.VERSE)
     named = LabelMap(labels.labels, labels.geometry, {22: "vertebrae_L4", 21: "L3"})
@@ -120,6 +128,105 @@ def test_names_in_the_file_win() -> None:
     twice = LabelMap(labels.labels, labels.geometry, {22: "L4", 21: "vertebrae_L4"})
     with pytest.raises(LabelMapError, match=r"two segments .* named L4"):
         read_labels(twice)
+
+
+def test_names_settle_what_distances_leave_open() -> None:
+    row = Row(("L5", "L4", "L3", "L2"), pitch_mm=27.0)
+    labels = labelled(row, LabelScheme.TOTALSEGMENTATOR)
+    found = read_labels(renamed(labels, class_names(LabelScheme.TOTALSEGMENTATOR)))
+    assert {level.name for level in found.whole.values()} == set(row.names)
+
+
+def test_sixth_lumbar_vertebra_of_total_v3_is_known_by_its_name() -> None:
+    # In task total_v3 the number 26 is L6, in task total it is S1.
+    labels = labelled(LUMBAR, LabelScheme.TOTALSEGMENTATOR)
+    array = labels.labels.copy()
+    for number in (27, 28, 29, 30):
+        array[labels.labels == number] = number - 1
+    names = class_names(LabelScheme.TOTALSEGMENTATOR) | {26: "vertebrae_L6"}
+    v3 = LabelMap(array, labels.geometry, names)
+    for scheme in (None, LabelScheme.TOTALSEGMENTATOR):
+        found = read_labels(v3, scheme)
+        assert {n: level.name for n, level in found.whole.items()} == {
+            26: "L6",
+            27: "L5",
+            28: "L4",
+            29: "L3",
+        }
+
+
+def test_sacrum_beside_s1_is_its_rest() -> None:
+    labels = labelled(LUMBAR, LabelScheme.TOTALSEGMENTATOR)
+    array = labels.labels.copy()
+    array[:3, :3, :3] = 26
+    array[:3, :3, -3:] = 25
+    names = class_names(LabelScheme.TOTALSEGMENTATOR) | {25: "sacrum"}
+    found = read_labels(LabelMap(array, labels.geometry, names))
+    assert found.whole[26].name == "S1"
+    assert 25 not in found.whole
+
+
+def test_names_left_over_from_another_numbering_are_refused() -> None:
+    # Renumbered to VerSe by a program that kept the header.
+    labels = labelled(LUMBAR, LabelScheme.VERSE)
+    stale = class_names(LabelScheme.TOTALSEGMENTATOR_V1)
+    with pytest.raises(LabelMapError, match=r"table of names contradicts .* 'verse'"):
+        read_labels(renamed(labels, stale))
+    found = read_labels(renamed(labels, stale), LabelScheme.VERSE)
+    assert {level.name for level in found.whole.values()} == set(LUMBAR.names)
+    assert [n.code for n in found.notices] == ["label_names_overruled"]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (LabelScheme.VERSE, LabelScheme.TOTALSEGMENTATOR),
+        (LabelScheme.TOTALSEGMENTATOR, LabelScheme.TOTALSEGMENTATOR_V1),
+        (LabelScheme.TOTALSEGMENTATOR_V1, LabelScheme.VERSE),
+    ],
+)
+def test_word_against_the_evidence_is_refused(
+    said: LabelScheme, meant: LabelScheme
+) -> None:
+    # Numbers that mean something in both numberings.
+    row = THORACIC if meant is LabelScheme.TOTALSEGMENTATOR_V1 else LUMBAR
+    if said is LabelScheme.VERSE:
+        row = Row(("S1", "L5", "L4"), pitch_mm=34.0)
+    labels = labelled(row, meant)
+    with pytest.raises(LabelMapError, match=rf"'{said}'.* fit '{meant}'"):
+        read_labels(labels, said)
+
+
+def test_task_vertebrae_mr_grows_towards_the_head() -> None:
+    labels = labelled(LUMBAR, LabelScheme.TOTALSEGMENTATOR_MR)
+    assert detect_scheme(labels) is LabelScheme.TOTALSEGMENTATOR_MR
+
+
+def test_sacral_segments_and_ribs_of_spineps_are_left_out() -> None:
+    labels = labelled(LUMBAR, LabelScheme.VERSE)
+    array = labels.labels.copy()
+    array[:3, :3, :3] = 29  # S2
+    array[:3, :3, -3:] = 51  # a rib
+    found = read_labels(LabelMap(array, labels.geometry))
+    assert found.origin == "spineps"
+    assert {level.name for level in found.whole.values()} == set(LUMBAR.names)
+
+
+def test_map_of_parts_is_no_map_of_vertebrae() -> None:
+    labels = labelled(LUMBAR, LabelScheme.VERSE)
+    array = np.where(labels.labels > 0, 49, 0).astype(np.uint8)
+    array[:3, :3, :3] = 100
+    with pytest.raises(LabelMapError, match=r"map of parts \(seg-spine\).*seg-vert"):
+        read_labels(LabelMap(array, labels.geometry))
+
+
+def test_numbers_that_mean_nothing_are_told() -> None:
+    labels = labelled(LUMBAR, LabelScheme.VERSE)
+    array = labels.labels.copy()
+    array[:3, :3, :3] = 99
+    found = read_labels(LabelMap(array, labels.geometry), LabelScheme.VERSE)
+    assert [n.code for n in found.notices] == ["labels_unknown"]
+    assert "99" in found.notices[0].message
 
 
 @pytest.mark.real_data
@@ -132,4 +239,8 @@ def test_names_in_the_file_win() -> None:
     ],
 )
 def test_real_numberings(cemscope_data: Path, file: str, scheme: str) -> None:
-    assert read_labels(read_label_map(cemscope_data / file)).origin == scheme
+    labels = read_label_map(cemscope_data / file)
+    unnamed = LabelMap(labels.labels, labels.geometry)
+    assert read_labels(unnamed).origin == scheme
+    # TotalSegmentator's own files hold a table of names that says the same.
+    assert read_labels(labels).whole == read_labels(unnamed).whole

@@ -1,6 +1,5 @@
 import numpy as np
 
-from cemscope.segmentation.edge_refinement import refined_surface
 from cemscope.segmentation.smooth_surface import smooth_surface
 
 
@@ -24,19 +23,3 @@ def test_closed_axis_has_no_seam():
     cost[0] = 0.0  # nothing to see at the seam
     found = smooth_surface(cost, 0.1, closed_first_axis=True)
     np.testing.assert_allclose(found, 10.0, atol=0.6)
-
-
-def test_refinement_finds_the_edge_beside_a_dense_cortex():
-    edge_mm = 7.3
-
-    def profile(height_mm):
-        # Marrow 60, cortex 900 over 1.5 mm, muscle 50; blurred by the steps' width.
-        outer = 1.0 / (1.0 + np.exp((height_mm - edge_mm) / 0.2))
-        inner = 1.0 / (1.0 + np.exp((height_mm - edge_mm + 1.5) / 0.2))
-        return (50 + 850 * (outer - inner) + 10 * inner).astype(np.float32)
-
-    start = np.array([[6.5, 7.3, 8.4]])
-    found = refined_surface(start, profile, np.ones_like(start))
-    np.testing.assert_allclose(found, edge_mm, atol=0.25)
-    untouched = refined_surface(start, profile, np.zeros_like(start))
-    np.testing.assert_array_equal(untouched, start)

@@ -14,7 +14,14 @@ from cemscope_pipelines.pictures.settings import PictureSettings
 def test_defaults_name_every_tunable_of_the_algorithms() -> None:
     leaves = AnalysisConfig().leaves()
     sections = {name.split(".")[0] for name in leaves if "." in name}
-    assert sections == {"reading", "vertebrae", "augmentation", "pictures"}
+    assert sections == {
+        "reading",
+        "vertebrae",
+        "label_import",
+        "totalsegmentator",
+        "augmentation",
+        "pictures",
+    }
     assert leaves["pictures.slab_mm"] == PictureSettings().slab_mm
 
 

@@ -8,11 +8,16 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cases.nifti_files import with_forms, with_label_table
 from cemscope.errors import ExportError, LabelMapError
 from cemscope.geometry import VoxelGeometry
 from cemscope.testing.strategies import voxel_geometries
 from cemscope.volume import LabelMap
-from cemscope_pipelines.label_files import read_label_map, write_label_map
+from cemscope_pipelines.label_files import (
+    read_label_file,
+    read_label_map,
+    write_label_map,
+)
 
 
 def numbered(geometry: VoxelGeometry, seed: int = 0) -> LabelMap:
@@ -138,3 +143,100 @@ def test_unknown_ending_and_folder_are_refused(tmp_path: Path) -> None:
         write_label_map(labels, tmp_path / "labels.png")
     with pytest.raises(ExportError, match="cannot be written"):
         write_label_map(labels, tmp_path / "none" / "labels.nii.gz")
+
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def ras_form(geometry: VoxelGeometry) -> npt.NDArray[np.float64]:
+    """Affine of voxel (i, j, k) in RAS, as a NIfTI header holds it."""
+    affine = LPS_FROM_RAS @ geometry.affine_lps
+    affine[:, :3] = affine[:, 2::-1]
+    return affine
+
+
+def test_table_of_names_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.nii.gz"
+    geometry = VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1), (10, 20, 30))
+    labels = numbered(geometry)
+    write_label_map(labels, path)
+    with_label_table(path, {27: "vertebrae_L5", 28: "vertebrae_L4"})
+    again = read_label_map(path)
+    assert dict(again.names) == {27: "vertebrae_L5", 28: "vertebrae_L4"}
+    assert np.array_equal(again.labels, labels.labels)
+    assert again.geometry.describe_difference(geometry) == ()
+
+
+def test_names_of_a_slicer_segmentation_are_read(tmp_path: Path) -> None:
+    image: Any = sitk.GetImageFromArray(np.zeros((2, 3, 4), dtype=np.uint8))
+    for key, value in (
+        ("Segment0_Name", "L3 vertebra"),
+        ("Segment0_LabelValue", "4"),
+        ("Segment1_LabelValue", "5"),
+    ):
+        image.SetMetaData(key, value)
+    path = tmp_path / "labels.seg.nrrd"
+    sitk.WriteImage(image, str(path))
+    assert dict(read_label_map(path).names) == {4: "L3 vertebra"}
+
+
+@pytest.mark.parametrize(("qform_code", "sform_code"), [(1, 1), (1, 2), (2, 4)])
+def test_of_two_positions_the_sform_is_used_and_told(
+    tmp_path: Path, qform_code: int, sform_code: int
+) -> None:
+    path = tmp_path / "labels.nii.gz"
+    geometry = VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1), (10, 20, 30))
+    write_label_map(numbered(geometry), path)
+    elsewhere = VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1), (10, 20, 42.5))
+    with_forms(path, qform_code, sform_code, ras_form(elsewhere))
+    file = read_label_file(path)
+    assert file.labels.geometry.describe_difference(elsewhere) == ()
+    assert [n.code for n in file.notices] == ["nifti_positions_differ"]
+    assert "12.5 mm apart" in file.notices[0].message
+
+
+def test_one_position_is_used_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "labels.nii.gz"
+    turned = np.array([[0, 0.6, 0.8], [0, 0.8, -0.6], [1, 0, 0]])
+    geometry = VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1), (10, 20, 30), turned)
+    elsewhere = VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1), (10, 20, 42.5))
+    write_label_map(numbered(geometry), path)
+    with_forms(path, 1, 0, ras_form(elsewhere))
+    only_qform = read_label_file(path)
+    assert only_qform.labels.geometry.describe_difference(geometry) == ()
+    with_forms(path, 0, 1)
+    only_sform = read_label_file(path)
+    assert only_sform.labels.geometry.describe_difference(elsewhere) == ()
+    assert (only_qform.notices, only_sform.notices) == ((), ())
+
+
+def test_file_without_a_position_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.nii.gz"
+    write_label_map(numbered(VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1))), path)
+    with_forms(path, 0, 0)
+    with pytest.raises(LabelMapError, match="tells no position"):
+        read_label_file(path)
+
+
+def test_sheared_sform_is_refused_in_degrees(tmp_path: Path) -> None:
+    path = tmp_path / "labels.nii.gz"
+    geometry = VoxelGeometry.from_axes((3, 4, 5), (2, 1, 1))
+    write_label_map(numbered(geometry), path)
+    sheared = ras_form(geometry)
+    sheared[1, 2] = 2 * np.tan(np.radians(18.5))
+    with_forms(path, 1, 1, sheared)
+    with pytest.raises(LabelMapError, match=r"sheared by 18\.5 degrees"):
+        read_label_file(path)
+
+
+def test_nrrd_without_a_space_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "labels.nrrd"
+    head = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+    path.write_bytes(head + b"spacings: 1 1 2\n\n" + bytes(8))
+    assert [n.code for n in read_label_file(path).notices] == ["label_space_unknown"]
+    ras = b"space: right-anterior-superior\nspace origin: (10,20,30)\n"
+    ras += b"space directions: (1,0,0) (0,1,0) (0,0,2)\n\n"
+    path.write_bytes(head + ras + bytes(8))
+    file = read_label_file(path)
+    assert file.notices == ()
+    assert np.allclose(file.labels.geometry.index_to_lps([1, 1, 1]), [-11, -21, 32])

@@ -12,11 +12,11 @@ from cases.treated_spine import (
 )
 from cemscope.volume import LabelMap
 from cemscope_pipelines.pictures.plane import (
+    LongView,
     PicturePlane,
     SpineCourse,
     axial_plane,
-    coronal_plane,
-    sagittal_plane,
+    bent_plane,
 )
 from cemscope_pipelines.pictures.sampling import (
     OUTSIDE_HU,
@@ -29,8 +29,8 @@ from cemscope_pipelines.pictures.sampling import (
 CASE = treated_spine()
 COURSE = SpineCourse.of(CASE.spine)
 Z_RANGE = (-20.0, 90.0)
-CORONAL = coronal_plane(COURSE, Z_RANGE, (-50.0, 50.0), 1.0)
-SAGITTAL = sagittal_plane(COURSE, Z_RANGE, (-50.0, 80.0), 1.0)
+CORONAL = bent_plane(COURSE, LongView.CORONAL, Z_RANGE, (-50.0, 50.0), 1.0)
+SAGITTAL = bent_plane(COURSE, LongView.SAGITTAL, Z_RANGE, (-50.0, 80.0), 1.0)
 AXIAL = axial_plane(CASE.spine.vertebra("L4"), (0.0, 15.0, 36.0), 50.0, 1.0)
 PLANES = {"coronal": CORONAL, "sagittal": SAGITTAL, "axial": AXIAL}
 
@@ -123,7 +123,7 @@ def test_beyond_the_scan_the_picture_is_black() -> None:
 
 def test_a_bent_plane_follows_the_bodies() -> None:
     course = SpineCourse(np.array([0.0, 100.0]), np.zeros(2), np.array([0.0, 50.0]))
-    plane = coronal_plane(course, (0.0, 100.0), (-10.0, 10.0), 1.0)
+    plane = bent_plane(course, LongView.CORONAL, (0.0, 100.0), (-10.0, 10.0), 1.0)
     top, bottom = plane.points_lps_mm[0, 0], plane.points_lps_mm[-1, 0]
     assert top[1] == pytest.approx(top[2] / 2)
     assert bottom[1] == pytest.approx(bottom[2] / 2)

@@ -44,6 +44,9 @@ class BodySettings:
         Price per mm by which the wall reaches into the canal.
     canal_half_width_mm : float
         Half the width over which the canal's front is certain.
+    outline_pull : float
+        Pull of the outline of the body's lower half to the usual shape (per mm
+        squared).
     wall_search_mm : float
         How far the wall may lie from the outline of the body's lower half.
     rounds : int
@@ -55,18 +58,39 @@ class BodySettings:
     """
 
     plate_search_mm: float = 5.0
-    plate_beyond_disc_mm: float = 1.0
+    plate_beyond_disc_mm: float = 2.0
     plate_step_price: float = 0.15
     wall_step_price: float = 0.12
     edge_mm: float = 3.0
     full_edge_hu: float = 150.0
     canal_price: float = 0.25
     canal_half_width_mm: float = 8.0
+    outline_pull: float = 0.003
     wall_search_mm: float = 6.0
     rounds: int = 2
     clear_plate: float = 0.4
     wall_pull: float = 0.006
     pedicle_pull: float = 0.06
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutlineEvidence:
+    """How far each part of an outline lies on a cortex that can be seen.
+
+    Values run from 0 (nothing like a cortex) to 1; NaN where cement or metal hides the
+    bone, or where the arch begins.
+
+    Attributes
+    ----------
+    lower, upper : ndarray
+        Of the endplates, on `PLATE_GRID_MM`; only places inside the wall count.
+    wall : ndarray
+        Of the wall, at `WALL_ANGLES_RAD` and `WALL_LEVELS`.
+    """
+
+    lower: FloatArray
+    upper: FloatArray
+    wall: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +108,8 @@ class BodySurface:
     lower_edge, upper_edge, wall_edge : float
         Mean contrast of the endplates and of the wall, in units of a full edge; near
         0 where they are only supposed.
+    evidence : OutlineEvidence or None
+        What was seen of each part.
     """
 
     frame: VertebraFrame
@@ -93,6 +119,7 @@ class BodySurface:
     lower_edge: float
     upper_edge: float
     wall_edge: float
+    evidence: OutlineEvidence | None = None
 
     def depth_mm(self, local_mm: FloatArray) -> FloatArray:
         """Signed depth, about mm, of local points (..., 3): positive inside."""

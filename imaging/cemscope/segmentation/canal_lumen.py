@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from cemscope.geometry import FloatArray, VoxelGeometry
-from cemscope.segmentation.ct_grid import voxel_box, voxels_inside
+from cemscope.segmentation.ct_grid import Box, voxel_box, voxels_inside
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.segmentation.spine_axis import AXIS_STEP_MM, SpineAxis
 from cemscope.segmentation.spine_working_volume import WorkingVolume
+from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.volume import BoolArray
 
 ANGLES_RAD = np.arange(32) * (2 * np.pi / 32)
@@ -67,15 +69,21 @@ class CanalLumen:
         seen = np.arange(self.axis.canal_start, self.axis.canal_stop)
         tree = cKDTree(self.axis.points_lps_mm)
         reach = float(RADII_MM[-1])
-        for steps in np.array_split(seen, max(1, round(len(seen) / 25))):
+        pieces = np.array_split(seen, max(1, round(len(seen) / 25)))
+
+        def voxels(steps: npt.NDArray[np.int64]) -> tuple[Box, BoolArray] | None:
             if not len(steps):
-                continue
+                return None
             piece = self.axis.points_lps_mm[steps]
             box = voxel_box(geometry, np.concatenate([piece - reach, piece + reach]))
             if box is None:
-                continue
+                return None
             depth = partial(self._depth_mm, tree, (int(steps[0]), int(steps[-1])))
-            inside[box] |= voxels_inside(geometry, box, depth)
+            return box, voxels_inside(geometry, box, depth)
+
+        for found in side_by_side(voxels, pieces):
+            if found is not None:
+                inside[found[0]] |= found[1]
         return inside
 
     def _depth_mm(

@@ -1,5 +1,7 @@
 """Endplates of a vertebral body: smooth height fields of strongest edge."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -7,13 +9,85 @@ from scipy import ndimage
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.body_surface import (
     PLATE_GRID_MM,
+    WALL_ANGLES_RAD,
     BodyScene,
     BodySettings,
     outward_edge,
 )
-from cemscope.segmentation.edge_refinement import refined_surface
+from cemscope.segmentation.edge_refinement import outer_cortex
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
+
+OUTWARD_MM = np.arange(-14.0, 12.0, 1.0)
+"""Heights at which an endplate is looked for, from the middle of the disc outwards."""
+
+FRONT_TILTS_DEG = np.arange(-30.0, 31.0, 5.0)
+LATERAL_TILTS_DEG = np.arange(-15.0, 16.0, 5.0)
+"""Tilts of an endplate against the first axes that are tried."""
+
+MIDDLE_HALF_MM = (16.0, 12.0)
+"""Half extent (sideways, forwards) of the middle of a plate that its plane is laid
+through; the rim has osteophytes."""
+
+_LEFT, _POSTERIOR = np.meshgrid(PLATE_GRID_MM, PLATE_GRID_MM, indexing="ij")
+
+_MIDDLE = np.hypot(_LEFT / MIDDLE_HALF_MM[0], _POSTERIOR / MIDDLE_HALF_MM[1]) <= 1.0
+_MIDDLE &= np.indices(_LEFT.shape).sum(axis=0) % 2 == 0
+"""Every other place of the middle, like the white squares of a chessboard."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlatePlane:
+    """A plane through an endplate: first guess of its height.
+
+    Attributes
+    ----------
+    height_mm : float
+        Above the frame's origin, on the axis.
+    slope_left, slope_posterior : float
+        Rise per mm.
+    edge : float
+        Mean contrast of its middle in units of a full edge.
+    """
+
+    height_mm: float
+    slope_left: float
+    slope_posterior: float
+    edge: float
+
+    def on_grid(self) -> FloatArray:
+        """Heights on `PLATE_GRID_MM`."""
+        heights: FloatArray = (
+            self.height_mm + self.slope_left * _LEFT + self.slope_posterior * _POSTERIOR
+        )
+        return heights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Endplate:
+    """An endplate.
+
+    Attributes
+    ----------
+    height_mm : ndarray
+        Height above the frame's origin on `PLATE_GRID_MM`.
+    edge : float
+        Mean contrast of its middle in units of a full edge.
+    clearness : ndarray
+        How far the profile at each place of the grid is that of a cortex, 0 ... 1.
+    """
+
+    height_mm: FloatArray
+    edge: float
+    clearness: FloatArray
+
+
+def find_plate_plane(
+    scene: BodyScene, frame: VertebraFrame, height_mm: float, side: int
+) -> PlatePlane:
+    """Find the plane of the upper (side 1) or lower (side -1) endplate."""
+    edge = _edges(scene, frame, height_mm, side, _MIDDLE)
+    return _best_plane(edge, height_mm, side, scene.settings)
 
 
 def find_endplate(
@@ -21,7 +95,8 @@ def find_endplate(
     frame: VertebraFrame,
     height_mm: float,
     side: int,
-) -> tuple[FloatArray, float]:
+    outline_mm: FloatArray,
+) -> Endplate:
     """Find the upper (side 1) or lower (side -1) endplate.
 
     Parameters
@@ -32,75 +107,121 @@ def find_endplate(
         Axes between two discs and the discs' distance.
     side
         1 for the upper, -1 for the lower endplate.
-
-    Returns
-    -------
-    tuple
-        Height above the frame's origin on `PLATE_GRID_MM`, and the mean contrast of
-        its middle in units of a full edge.
+    outline_mm
+        Radius of the body at `WALL_ANGLES_RAD`; beyond it nothing is an endplate.
     """
     volume, settings = scene.volume, scene.settings
-    left, posterior = np.meshgrid(PLATE_GRID_MM, PLATE_GRID_MM, indexing="ij")
-    outward = np.arange(-14.0, 12.0, 1.0)
-    height = side * (height_mm / 2 + outward)
-    local = np.stack(
-        np.broadcast_arrays(left[..., None], posterior[..., None], height), axis=-1
-    )
-    values = volume.sample(frame.to_lps_mm(local))
-    edge = np.clip(outward_edge(values, 1.0, settings), -0.3, 1.0)
-    edge[volume.sample_inside(frame.to_lps_mm(local)) < 0.5] = 0.0
-    plane, strength = _best_plane(edge, left, posterior, outward, settings)
+    everywhere = np.ones(_LEFT.shape, np.bool_)
+    edge = _edges(scene, frame, height_mm, side, everywhere)
+    edge = edge.reshape(*_LEFT.shape, -1)
+    guess = _best_plane(edge[_MIDDLE], height_mm, side, settings)
+    plane = side * guess.on_grid() - height_mm / 2
     search = np.arange(-settings.plate_search_mm, settings.plate_search_mm + 0.1, 0.5)
-    at = plane[..., None] + search - outward[0]
-    rows, columns = np.indices(left.shape)
-    sampled = ndimage.map_coordinates(
-        edge,
-        np.stack(np.broadcast_arrays(rows[..., None], columns[..., None], at)),
-        order=1,
-        mode="nearest",
+    at = (plane - OUTWARD_MM[0])[..., None] + search
+    sampled = _interpolated(
+        edge.reshape(-1, edge.shape[-1]), at.reshape(-1, len(search))
     )
-    # Beyond the body there is nothing to see: the plane alone decides there.
-    radius = np.hypot(left / 24.0, posterior / 18.0)
-    trust = np.clip((1.15 - radius) / 0.3, 0.0, 1.0)[..., None]
-    cost = -sampled * trust + 0.01 * search**2
+    sampled = sampled.reshape(at.shape)
+    trust = plate_trust(outline_mm)
+    cost = -sampled * trust[..., None] + 0.01 * search**2
     surface = plane + search[0] + 0.5 * smooth_surface(cost, settings.plate_step_price)
 
     def across(outward_mm: FloatArray) -> npt.NDArray[np.float32]:
-        x, y = np.broadcast_arrays(left[..., None], posterior[..., None])
         z = side * (height_mm / 2 + outward_mm)
+        x, y = np.broadcast_arrays(_LEFT[..., None], _POSTERIOR[..., None])
         points = np.stack(np.broadcast_arrays(x, y, z), axis=-1)
         return volume.sample(frame.to_lps_mm(points))
 
-    surface = refined_surface(surface, across, trust[..., 0])
-    surface = ndimage.gaussian_filter(surface, 0.7, mode="nearest")
-    return side * (height_mm / 2 + surface), strength
+    hidden = _beside_implant(scene, frame, side * (height_mm / 2 + surface), side)
+    fit = outer_cortex(surface, across, trust * ~hidden)
+    surface = _continued(fit.height_mm, trust)
+    clear = np.where(hidden, np.nan, fit.clearness)
+    return Endplate(side * (height_mm / 2 + surface), guess.edge, clear)
+
+
+def plate_trust(outline_mm: FloatArray) -> FloatArray:
+    """How far each place of `PLATE_GRID_MM` lies within an outline, 0 ... 1."""
+    wall = np.interp(
+        np.arctan2(_POSTERIOR, _LEFT) % (2 * np.pi),
+        WALL_ANGLES_RAD,
+        outline_mm,
+        period=2 * np.pi,
+    )
+    trust: FloatArray = np.clip((wall - np.hypot(_LEFT, _POSTERIOR)) / 3.0, 0.0, 1.0)
+    return trust
+
+
+def _continued(surface: FloatArray, trust: FloatArray) -> FloatArray:
+    """Smooth the surface; beyond the body the nearest rim is continued."""
+    weight = np.maximum(trust, 1e-6)
+    near: FloatArray = ndimage.gaussian_filter(surface * weight, 0.7, mode="nearest")
+    near /= ndimage.gaussian_filter(weight, 0.7, mode="nearest")
+    return near
+
+
+def _beside_implant(
+    scene: BodyScene, frame: VertebraFrame, height: FloatArray, side: int
+) -> npt.NDArray[np.bool_]:
+    """Places of a plate that have cement or metal within 2 mm above or below."""
+    if scene.implants is None:
+        return np.zeros(height.shape, np.bool_)
+    z = height[..., None] + np.arange(-2.0, 2.1, 1.0)
+    x, y = np.broadcast_arrays(_LEFT[..., None], _POSTERIOR[..., None])
+    points = np.stack(np.broadcast_arrays(x, y, z), axis=-1)
+    near = scene.implant_at(frame.to_lps_mm(points)).any(axis=-1)
+    wide: npt.NDArray[np.bool_] = ndimage.maximum_filter(near, size=3)
+    return wide
+
+
+def _edges(
+    scene: BodyScene,
+    frame: VertebraFrame,
+    height_mm: float,
+    side: int,
+    places: npt.NDArray[np.bool_],
+) -> FloatArray:
+    """Contrast at the places of the grid that are asked for, (n, heights)."""
+    height = side * (height_mm / 2 + OUTWARD_MM)
+    left, posterior = _LEFT[places][:, None], _POSTERIOR[places][:, None]
+    local = np.stack(np.broadcast_arrays(left, posterior, height), axis=-1)
+    points = frame.to_lps_mm(local)
+    edge = outward_edge(scene.volume.sample(points), 1.0, scene.settings)
+    edge = np.clip(edge, -0.3, 1.0)
+    edge[scene.volume.sample_inside(points) < 0.5] = 0.0
+    return edge
+
+
+def _interpolated(profiles: FloatArray, at: FloatArray) -> FloatArray:
+    """Linear interpolation along the last axis of (n, heights) at (..., n, k)."""
+    at = np.clip(at, 0.0, profiles.shape[1] - 1.001)
+    low = at.astype(np.intp)
+    part = at - low
+    row = np.arange(len(profiles))[:, None]
+    value: FloatArray = (
+        profiles[row, low] * (1.0 - part) + profiles[row, low + 1] * part
+    )
+    return value
 
 
 def _best_plane(
-    edge: FloatArray,
-    left: FloatArray,
-    posterior: FloatArray,
-    outward: FloatArray,
+    profiles: FloatArray,
+    height_mm: float,
+    side: int,
     settings: BodySettings,
-) -> tuple[FloatArray, float]:
-    """Plane of strongest edge over the middle of the body, and its mean edge."""
-    middle = np.hypot(left / 16.0, posterior / 12.0) <= 1.0
-    x, y = left[middle], posterior[middle]
-    profiles = edge[middle]
+) -> PlatePlane:
+    """Plane of strongest edge over the middle of the body."""
+    x, y = _LEFT[_MIDDLE], _POSTERIOR[_MIDDLE]
     offsets = np.arange(-9.0, settings.plate_beyond_disc_mm + 0.1, 1.0)
-    best, best_plane = -np.inf, np.zeros_like(left)
-    strength = 0.0
-    for front in np.tan(np.radians(np.arange(-30.0, 31.0, 5.0))):
-        for lateral in np.tan(np.radians(np.arange(-15.0, 16.0, 5.0))):
-            rise = -front * y + lateral * x
-            at = rise[:, None] + offsets[None, :] - outward[0]
-            row = np.broadcast_to(np.arange(len(x))[:, None], at.shape)
-            mean = ndimage.map_coordinates(
-                profiles, np.stack([row, at]), order=1, mode="nearest"
-            ).mean(axis=0)
-            score = mean - 0.1 * (abs(front) + abs(lateral)) + 0.005 * offsets
-            k = int(score.argmax())
-            if score[k] > best:
-                best, strength = float(score[k]), float(mean[k])
-                best_plane = -front * posterior + lateral * left + offsets[k]
-    return best_plane, strength
+    front = np.tan(np.radians(FRONT_TILTS_DEG))[:, None, None]
+    lateral = np.tan(np.radians(LATERAL_TILTS_DEG))[None, :, None]
+    rise = -front * y + lateral * x
+    at = rise[..., None] + offsets - OUTWARD_MM[0]
+    mean = _interpolated(profiles, at).mean(axis=2)
+    score = mean - 0.1 * (np.abs(front) + np.abs(lateral)) + 0.005 * offsets
+    i, j, k = np.unravel_index(int(score.argmax()), score.shape)
+    return PlatePlane(
+        side * (height_mm / 2 + float(offsets[k])),
+        side * float(lateral[0, j, 0]),
+        -side * float(front[i, 0, 0]),
+        float(mean[i, j, k]),
+    )

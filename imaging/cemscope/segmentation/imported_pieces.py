@@ -1,7 +1,7 @@
 """Imported vertebrae on the CT's grid, each in a body, an arch and a frame."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,20 +10,24 @@ from cemscope.errors import SegmentationError
 from cemscope.geometry import FloatArray, VoxelGeometry
 from cemscope.resampling import Box, grow_box, label_boxes
 from cemscope.segmentation.canal_hole import CanalHole
-from cemscope.segmentation.label_scheme import centroid_of
 from cemscope.segmentation.level_sequence import spine_axis
+from cemscope.segmentation.scheme_fit import centroid_of
 from cemscope.segmentation.vertebra_cut import (
     CutSettings,
     Surroundings,
     canal_of_vertebra,
     cut_vertebra,
     frame_of_body,
+    require_body_shape,
 )
 from cemscope.spine import VertebraFrame
 from cemscope.volume import BoolArray, LabelMap, Notice
 
 _NEIGHBOURS = 5
 """So many vertebrae, itself included, agree on where the back of one is."""
+
+_TALL_LEVELS = ("C1", "C2", "S1")
+"""The axis has its dens, the atlas no body, and S1 no lower end."""
 
 _SACRUM_HEIGHT_MM = 55.0
 """A label S1 that is longer than this along the spine is a whole sacrum."""
@@ -57,9 +61,32 @@ class VertebraPiece:
     hole: CanalHole
     complete: bool
 
+    def incomplete(self) -> "VertebraPiece":
+        """Return the same vertebra, marked as not whole."""
+        return replace(self, complete=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutContext:
+    """What `cut_all` has to know besides the labels.
+
+    Attributes
+    ----------
+    source : VoxelGeometry
+        Grid of the imported file, whose edge may cut a vertebra, too.
+    settings : CutSettings
+        Tunables of the cut.
+    bodies_only : bool
+        Whether the labels are bodies without arches, so that there is nothing to cut.
+    """
+
+    source: VoxelGeometry
+    settings: CutSettings = field(default_factory=CutSettings)
+    bodies_only: bool = False
+
 
 def cut_all(
-    labels: LabelMap, source: VoxelGeometry, settings: CutSettings
+    labels: LabelMap, context: CutContext
 ) -> tuple[list[VertebraPiece], list[Notice]]:
     """Cut every vertebra; those that show their canal help those that do not.
 
@@ -67,10 +94,8 @@ def cut_all(
     ----------
     labels
         Vertebrae under cemscope's numbers, on the CT's grid.
-    source
-        Grid of the imported file, whose edge may cut a vertebra, too.
-    settings
-        Tunables of the cut.
+    context
+        Grid of the file and tunables.
 
     Returns
     -------
@@ -105,7 +130,7 @@ def cut_all(
                 raise SegmentationError(
                     "it is the whole sacrum, of which S1 is not told apart"
                 )
-            piece = _cut_one(labels, level, crop, hint, settings)
+            piece = _cut_one(labels, level, crop, hint, context)
         except (SegmentationError, ValueError) as error:
             notices.append(
                 Notice(
@@ -114,7 +139,7 @@ def cut_all(
                 )
             )
             continue
-        pieces.append(_with_completeness(piece, labels.geometry, source))
+        pieces.append(_with_completeness(piece, labels.geometry, context.source))
     return pieces, notices
 
 
@@ -194,18 +219,20 @@ def _cut_one(
     level: VertebraLevel,
     crop: Box,
     around: Surroundings,
-    settings: CutSettings,
+    context: CutContext,
 ) -> VertebraPiece:
     geometry = labels.geometry.crop(crop)
     piece = labels.labels[crop]
     body = piece == level.number
     arch = piece == level.arch_number
-    if arch.any():
+    if arch.any() or context.bodies_only:
         frame, hole = frame_of_body(body, arch, geometry, around)
     else:
-        cut = cut_vertebra(body, geometry, around, settings)
+        cut = cut_vertebra(body, geometry, around, context.settings)
         body, arch = cut.body, body & ~cut.body
         frame, hole = cut.frame, cut.hole
+    if level.name not in _TALL_LEVELS:
+        require_body_shape(geometry.index_to_lps(np.argwhere(body)), frame)
     return VertebraPiece(level, crop, body, arch, frame, hole, complete=True)
 
 
@@ -219,15 +246,7 @@ def _with_completeness(
     complete = not _reaches_edge(here.astype(float), geometry) and not _reaches_edge(
         there, source
     )
-    return VertebraPiece(
-        piece.level,
-        piece.box,
-        piece.body,
-        piece.arch,
-        piece.frame,
-        piece.hole,
-        complete,
-    )
+    return replace(piece, complete=complete)
 
 
 def _reaches_edge(indices: FloatArray, geometry: VoxelGeometry) -> bool:

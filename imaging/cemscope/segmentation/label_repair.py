@@ -23,6 +23,9 @@ this share of its rim: facet joints touch, and stay below it."""
 _FAR_CONTACT = 0.03
 """A piece far from its own vertebra belongs to any other one it rests against."""
 
+_SECOND_VERTEBRA = 0.5
+"""A separate piece that holds this share of the main one is a vertebra of its own."""
+
 _TOUCHING = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -149,7 +152,9 @@ def _sort_pieces(
     sizes[0] = 0
     main = int(sizes.argmax())
     settings = log.settings
-    distance = _Distance(parts == main, geometry.spacing_mm)
+    # A process may hang on the body alone, where the arch has a number of its own.
+    home = (parts == main) | (array[crop] == _partner(number))
+    distance = _Distance(home, geometry.spacing_mm)
     # What reaches the edge of the image may be joined to the rest beyond it.
     cut_off = _pieces_at_edge(parts, crop, geometry.shape)
     name = levels[number].name
@@ -175,9 +180,18 @@ def _sort_pieces(
                 log.doubtful.update((name, other))
         elif far:
             array[crop][mask] = 0
-            dropped += size
             if large:
                 log.doubtful.add(name)
+            if size > _SECOND_VERTEBRA * sizes[main]:
+                log.tell(
+                    "label_twice",
+                    size,
+                    f"The label {name} occurs twice: a second piece of {{volume}} far "
+                    "from the first one was left out. Which of them is meant is not "
+                    "known.",
+                )
+            else:
+                dropped += size
     log.tell(
         "label_islands_removed",
         dropped,
@@ -254,6 +268,11 @@ def _pieces_at_edge(
     return found
 
 
+def _partner(number: int) -> int:
+    """Return the number of a body's arch, or of an arch's body."""
+    return number - ARCH_OFFSET if number > ARCH_OFFSET else number + ARCH_OFFSET
+
+
 def _owner(
     crop: LabelArray, piece: BoolArray, number: int, levels: Mapping[int, VertebraLevel]
 ) -> tuple[int | None, float]:
@@ -261,10 +280,8 @@ def _owner(
     rim = ndimage.binary_dilation(piece) & ~piece
     around = np.bincount(crop[rim].ravel(), minlength=256)
     around[0] = around[number] = 0
-    partner = number - ARCH_OFFSET if number > ARCH_OFFSET else number + ARCH_OFFSET
     # A piece between its own body and arch is at home.
-    if partner < 256:
-        around[partner] = 0
+    around[_partner(number)] = 0
     best = int(around.argmax())
     if best not in levels or not around[best]:
         return None, 0.0

@@ -1,12 +1,11 @@
 """Which numbering a label map follows, told from the labels themselves.
 
-Numbers alone cannot tell: 22 is L3 in VerSe and L1 in TotalSegmentator 1. The
-direction in which numbers grow, the distances between neighbours and labels of other
-structures can. What stays open is not guessed.
+Numbers alone cannot tell: 22 is L3 in VerSe and L1 in TotalSegmentator 1. A table of
+names in the file, the direction in which numbers grow, the distances between
+neighbours and labels of other structures can. What stays open is not guessed.
 """
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,35 +13,27 @@ from scipy import ndimage
 
 from cemscope.anatomy import ARCH_OFFSET, VertebraLevel
 from cemscope.anatomy_schemes import (
+    SPINEPS_ARCH_PARTS,
+    SPINEPS_BODY_PARTS,
     SPINEPS_DISC_OFFSET,
     SPINEPS_ENDPLATE_OFFSET,
+    SPINEPS_OTHER_PARTS,
     LabelScheme,
     is_arch_text,
     level_from_text,
 )
 from cemscope.errors import LabelMapError
-from cemscope.geometry import FloatArray
-from cemscope.resampling import Box, grow_box, label_boxes
-from cemscope.segmentation.level_sequence import (
-    NamedPoint,
-    misplaced_pairs,
-    pitch_ratios,
+from cemscope.resampling import Box, grow_box
+from cemscope.segmentation.scheme_fit import (
+    CLEAR_LEAD,
+    CLEAR_LOG_RATIO,
+    HIGHEST_NUMBER,
+    Evidence,
+    clear_winner,
+    fit_of,
+    scheme_fits,
 )
-from cemscope.volume import LabelMap
-
-_VERSE_MAX = 28
-_V1_MAX = 104
-_V2_MAX = 117
-
-_CLEAR_LOG_RATIO = 0.20
-"""A numbering whose implied distances fit within 22 % of the measured ones is
-believed if no rival comes as near."""
-
-_CLEAR_LEAD = 0.15
-"""Lead that the better numbering needs over the next one."""
-
-_ORDER_ONLY = 9.0
-"""Misfit of a numbering whose order fits and whose distances cannot be judged."""
+from cemscope.volume import LabelMap, Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +48,55 @@ class LabelReading:
         Numbers of arches.
     origin : str
         "names in the file", or the scheme's word.
+    notices : tuple of Notice
+        What is worth telling about the choice.
     """
 
     whole: Mapping[int, VertebraLevel]
     arches: Mapping[int, VertebraLevel]
     origin: str
+    notices: tuple[Notice, ...] = ()
 
 
 def read_labels(labels: LabelMap, scheme: LabelScheme | None = None) -> LabelReading:
     """Tell which numbers of a label map are which vertebrae.
 
-    Names in the label map win (a DICOM SEG states what a segment is), then the
-    caller's scheme, then detection.
+    The caller's scheme wins, then a table of names in the file, then detection. The
+    word ``totalsegmentator`` stands for every version of that program, whose files
+    often hold a table of names.
 
     Raises
     ------
     LabelMapError
-        If no number is a vertebra, or the numbering cannot be told.
+        If no number is a vertebra, the numbering cannot be told, or the caller's
+        scheme or the names in the file contradict the position of the labels.
     """
-    boxes = label_boxes(labels.labels)
-    if not boxes:
-        raise LabelMapError("the label map is empty: every voxel is background (0)")
+    evidence = Evidence.of(labels)
+    named = _read_names(labels, evidence.boxes)
     if scheme is None:
-        named = _read_names(labels, boxes)
-        if named is not None:
-            return named
-        scheme = detect_scheme(labels)
+        if named is None:
+            return _reading(detect_scheme(labels), evidence)
+        _require_fitting_names(labels, evidence, named)
+        return named
+    of_family = scheme is LabelScheme.TOTALSEGMENTATOR and named is not None
+    if named is not None and of_family and fit_of(named.whole, evidence) is not None:
+        return named
+    reading = _reading(scheme, evidence)
+    _require_fitting_scheme(evidence, scheme, reading)
+    if named is None or named.whole == reading.whole:
+        return reading
+    told = Notice(
+        "label_names_overruled",
+        "The label map has a table of names that says otherwise than --label-scheme "
+        f"{scheme}; the latter was followed.",
+    )
+    return LabelReading(
+        reading.whole, reading.arches, reading.origin, (*reading.notices, told)
+    )
+
+
+def _reading(scheme: LabelScheme, evidence: Evidence) -> LabelReading:
+    boxes = evidence.boxes
     whole = {n: scheme.levels[n] for n in boxes if n in scheme.levels}
     arches = {n: scheme.arches[n] for n in boxes if n in scheme.arches}
     if not whole:
@@ -90,7 +104,15 @@ def read_labels(labels: LabelMap, scheme: LabelScheme | None = None) -> LabelRea
             f"no vertebra in the label map under the numbering '{scheme}': it holds "
             f"{_listed(boxes)}"
         )
-    return LabelReading(whole, arches, str(scheme))
+    strange = [n for n in boxes if n > HIGHEST_NUMBER.get(scheme, 255)]
+    notices = (
+        Notice(
+            "labels_unknown",
+            f"The numbers {_listed(strange)} mean nothing in the numbering '{scheme}' "
+            "and are left out.",
+        ),
+    )
+    return LabelReading(whole, arches, str(scheme), notices if strange else ())
 
 
 def detect_scheme(labels: LabelMap) -> LabelScheme:
@@ -101,21 +123,13 @@ def detect_scheme(labels: LabelMap) -> LabelScheme:
     LabelMapError
         If none fits, or more than one does: then the user has to name it.
     """
-    boxes = label_boxes(labels.labels)
+    evidence = Evidence.of(labels)
+    boxes = evidence.boxes
+    _require_levels(boxes)
     special = _with_extra_parts(labels, boxes)
     if special is not None:
         return special
-    centroids = {n: centroid_of(labels, n, box) for n, box in boxes.items()}
-    cut = {n for n, box in boxes.items() if touches_edge(box, labels.geometry.shape)}
-    fits = {
-        scheme: misfit
-        for scheme, top in (
-            (LabelScheme.VERSE, _VERSE_MAX),
-            (LabelScheme.TOTALSEGMENTATOR, _V2_MAX),
-            (LabelScheme.TOTALSEGMENTATOR_V1, _V1_MAX),
-        )
-        if max(boxes) <= top and (misfit := _misfit(scheme, centroids, cut)) is not None
-    }
+    fits = scheme_fits(evidence)
     if not fits:
         raise LabelMapError(
             f"the numbering of the labels ({_listed(boxes)}) is none that is known: "
@@ -123,27 +137,85 @@ def detect_scheme(labels: LabelMap) -> LabelScheme:
             "TotalSegmentator. Check the file, or name its numbering with "
             "--label-scheme"
         )
+    clear = clear_winner(fits, boxes)
+    if clear is not None:
+        return clear
     ranked = sorted(fits, key=lambda scheme: fits[scheme])
-    other_structures = max(boxes) > _V1_MAX
-    if len(ranked) == 1 and (other_structures or np.isfinite(fits[ranked[0]])):
-        return ranked[0]
-    first, second = fits[ranked[0]], fits[ranked[-1] if len(ranked) < 2 else ranked[1]]
-    if first < _CLEAR_LOG_RATIO and second - first > _CLEAR_LEAD:
-        return ranked[0]
     raise LabelMapError(
         f"the numbering of the labels ({_listed(boxes)}) cannot be told: "
         f"{' and '.join(ranked)} are possible. Name it with --label-scheme"
     )
 
 
-def centroid_of(labels: LabelMap, number: int, box: Box) -> FloatArray:
-    """Centroid of a label in LPS mm."""
-    index = np.array(ndimage.center_of_mass(labels.labels[box] == number))
-    return labels.geometry.index_to_lps(index + [part.start for part in box])
+def _require_fitting_scheme(
+    evidence: Evidence, scheme: LabelScheme, reading: LabelReading
+) -> None:
+    """Refuse the caller's word where order and distances clearly say another one."""
+    fits = scheme_fits(evidence)
+    clear = clear_winner(fits, evidence.boxes)
+    if clear is None or clear is scheme:
+        return
+    other = {n: clear.levels[n] for n in evidence.boxes if n in clear.levels}
+    if other == reading.whole or len(other) < 2:
+        return
+    own = fit_of(reading.whole, evidence)
+    if own is not None and own < fits[clear] + CLEAR_LEAD:
+        return
+    raise LabelMapError(
+        f"under the numbering '{scheme}' the labels ({_listed(evidence.boxes)}) are "
+        "out of order or too near to each other or too far apart; they fit "
+        f"'{clear}'. Name that with --label-scheme, or leave it out"
+    )
+
+
+def _require_fitting_names(
+    labels: LabelMap, evidence: Evidence, named: LabelReading
+) -> None:
+    """Refuse a table of names that was left over from another numbering."""
+    fits = scheme_fits(evidence)
+    clear = clear_winner(fits, evidence.boxes)
+    if clear is None or fits[clear] >= CLEAR_LOG_RATIO:
+        return
+    against = [
+        n
+        for n in evidence.boxes
+        if n in clear.levels
+        and labels.names.get(n)
+        and named.whole.get(n) != clear.levels[n]
+    ]
+    own = fit_of(named.whole, evidence)
+    if not against or (own is not None and own < fits[clear] + CLEAR_LEAD):
+        return
+    number = against[0]
+    raise LabelMapError(
+        f"the file's table of names contradicts its labels: {number} is called "
+        f"'{labels.names[number]}', but order and distances are those of '{clear}', "
+        f"where it is {clear.levels[number].name}. Name the numbering with "
+        "--label-scheme"
+    )
+
+
+def _require_levels(boxes: Mapping[int, Box]) -> None:
+    """Refuse maps of parts, which say what a voxel is but not of which vertebra."""
+    parts = SPINEPS_BODY_PARTS | SPINEPS_ARCH_PARTS
+    if (
+        set(boxes) <= parts | SPINEPS_OTHER_PARTS
+        and parts & set(boxes)
+        and SPINEPS_OTHER_PARTS & set(boxes)
+    ):
+        raise LabelMapError(
+            f"the labels ({_listed(boxes)}) are SPINEPS' map of parts (seg-spine), "
+            "which names no levels: give the map of vertebrae (seg-vert), or a folder "
+            "with both"
+        )
 
 
 def _read_names(labels: LabelMap, boxes: Mapping[int, Box]) -> LabelReading | None:
     levels = {n: level_from_text(labels.names.get(n, "")) for n in boxes}
+    # Where S1 has a label of its own, the one called sacrum is the rest.
+    if sum(level is not None and level.name == "S1" for level in levels.values()) > 1:
+        rest = [n for n in boxes if "sacrum" in labels.names.get(n, "").lower()]
+        levels.update(dict.fromkeys(rest))
     whole: dict[int, VertebraLevel] = {}
     arches: dict[int, VertebraLevel] = {}
     for number, level in levels.items():
@@ -199,38 +271,6 @@ def _contact_below(
     return int((rim & (crop == below)).sum()) / max(touching_own, 1)
 
 
-def touches_edge(box: Box, shape: tuple[int, int, int]) -> bool:
-    """Tell whether a label ends at the edge of its image, so that it may be cut."""
-    return any(
-        part.start == 0 or part.stop == size
-        for part, size in zip(box, shape, strict=True)
-    )
-
-
-def _misfit(
-    scheme: LabelScheme, centroids: Mapping[int, FloatArray], cut: AbstractSet[int]
-) -> float | None:
-    """How badly the distances fit a scheme: 0 is perfect, None is excluded.
-
-    Infinity stands for 'possible, but nothing speaks for it': a single vertebra.
-    Vertebrae that the image cuts speak by their order only.
-    """
-    points = {
-        number: NamedPoint(level, centroids[number])
-        for number, level in scheme.levels.items()
-        if number in centroids
-    }
-    if not points or misplaced_pairs(list(points.values())):
-        return None
-    whole = [point for number, point in points.items() if number not in cut]
-    if len(whole) < 2:
-        return _ORDER_ONLY if len(points) >= 2 else float("inf")
-    logs = np.log(pitch_ratios(whole))
-    if abs(float(np.median(logs))) > 0.5 or float(np.abs(logs).max()) > 1.0:
-        return None
-    return abs(float(np.median(logs))) + float(np.std(logs))
-
-
-def _listed(boxes: Mapping[int, Box]) -> str:
+def _listed(boxes: Collection[int]) -> str:
     numbers = ", ".join(str(n) for n in list(boxes)[:12])
     return f"{numbers}, ..." if len(boxes) > 12 else numbers

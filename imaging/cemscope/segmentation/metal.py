@@ -5,17 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cemscope.findings import MetalKind, MetalVolume, PointLPS
+from cemscope.findings import MetalKind, MetalVolume
+from cemscope.segmentation.hardware import (
+    dense_parts,
+    join_to_heads,
+    name_parts,
+    parts_behind,
+    point_of,
+)
+from cemscope.segmentation.rods import RodModel, find_rods
 from cemscope.segmentation.scan_region import (
     Box,
     FloatArray,
     ScanRegion,
-    box_around,
     box_of,
 )
 from cemscope.segmentation.screws import ScrewModel
 from cemscope.spine import Spine
-from cemscope.volume import BoolArray, CTVolume, LabelArray
+from cemscope.volume import BoolArray, CTVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,10 @@ class SpinalMetal:
     shafts : ndarray of uint8
         Index + 1 of the screw whose fitted shaft holds the voxel, else 0.
     hardware : ndarray of uint8
-        1 screw heads, 2 rods, 3 other parts joined to them or brighter than any cement.
+        1 screw heads, 2 rods, 3 other parts joined to them, behind the spine, or
+        brighter than any cement.
+    rods : tuple of RodModel
+        In one piece each.
     volumes : tuple of MetalVolume
         Rods and other parts; screws are added by the caller.
     head_ml : tuple of float
@@ -66,6 +76,7 @@ class SpinalMetal:
 
     shafts: np.ndarray
     hardware: np.ndarray
+    rods: tuple[RodModel, ...]
     volumes: tuple[MetalVolume, ...]
     head_ml: tuple[float, ...]
 
@@ -99,71 +110,79 @@ def map_spinal_metal(
     """Decompose the metal around the spine into shafts, heads, rods and other parts.
 
     Screw, rod, head and cement are usually one connected component. It is cut where the
-    fitted shafts leave their heads; what hangs on the heads is hardware.
+    fitted shafts leave their heads; what hangs on the heads is hardware, and of this
+    the traced rods are taken out first.
     """
     shape = region.hu.shape
     shafts = np.zeros(shape, np.uint8)
     hardware = np.zeros(shape, np.uint8)
+    # A clipped scan holds nothing above the ceiling that its level came from.
+    ceiling: float | None = level_hu / settings.clipped_share
+    if region.hu.max() > level_hu / settings.clipped_share + 1.0:
+        ceiling = None
+    heads = [_head(region, screw, settings.head_reach_mm) for screw in screws]
+    if ceiling is None:
+        level_hu = _hardware_level_hu(region, heads, level_hu, settings)
     bright = region.hu >= level_hu
     in_front = np.zeros(shape, np.bool_)
-    heads: list[tuple[Box, BoolArray]] = []
     for number, screw in enumerate(screws, start=1):
         box = box_near(region, screw, margin_mm=IN_FRONT_MM)
         distance, t = screw.distances_on(region.geometry.crop(box))
         depth = screw.metal_depth_mm(distance, t)
         shafts[box][(depth >= 0.0) & (shafts[box] == 0)] = number
         in_front[box] |= (t > screw.neck_mm + 1.0) & (distance < IN_FRONT_MM)
-        heads.append(_head(region, screw, settings.head_reach_mm))
-    _join_to_heads(region, spine, bright & ~in_front & (shafts == 0), heads, hardware)
+    join_to_heads(region, spine, bright & ~in_front & (shafts == 0), heads, hardware)
+    rods = find_rods(region, screws, level_hu, ceiling)
+    # The blurred rim of a rod is neither a head nor another part.
+    reach = ROD_RIM_MM if ceiling is None else CLIPPED_ROD_RIM_MM
+    volumes: tuple[MetalVolume, ...] = ()
+    rims = []
+    for rod in rods:
+        around, distance = rod.distances_on(region.geometry, reach)
+        rims.append((around, distance))
+        volumes += (MetalVolume(MetalKind.ROD, rod.volume_ml, rod.middle_lps_mm),)
     head_ml = []
     for box, near in heads:
         part = near & (hardware[box] > 0)
         hardware[box][part] = 1
         head_ml.append(float(part.sum()) * region.voxel_ml)
-    volumes = _name_parts(region, hardware, tuple(heads))
-    if level_hu >= settings.certain_level_hu * 0.6:
+    for around, distance in rims:
+        free = (shafts[around] == 0) & (hardware[around] != 1)
+        hardware[around][free & (distance < reach)] = 0
+        hardware[around][free & (distance <= 0.0)] = 2
+    volumes += name_parts(region, hardware, heads)
+    dense = bright & ~in_front & (shafts == 0) & (hardware == 0)
+    for around, distance in rims:
+        dense[around] &= distance > reach
+    volumes += parts_behind(region, spine, dense, hardware, settings.minimum_volume_ml)
+    if ceiling is None and level_hu >= settings.certain_level_hu * 0.4:
         # Inside a vertebra only shape tells: dense cement at 80 kVp is as bright.
         certain = (region.hu >= settings.certain_level_hu) & (region.labels == 0)
-        certain &= (shafts == 0) & (hardware == 0)
-        volumes += _certain_parts(region, certain & ~in_front, hardware, settings)
-    return SpinalMetal(shafts, hardware, volumes, tuple(head_ml))
+        certain &= dense & (hardware == 0)
+        volumes += dense_parts(region, certain, hardware, settings.minimum_volume_ml)
+    return SpinalMetal(shafts, hardware, rods, volumes, tuple(head_ml))
 
 
-def _join_to_heads(
+ROD_RIM_MM, CLIPPED_ROD_RIM_MM = 1.0, 2.0
+"""Blur of a rod's edge; on a clipped scan the bright side of the edge is wider."""
+
+
+def _hardware_level_hu(
     region: ScanRegion,
-    spine: Spine,
-    bright: BoolArray,
     heads: list[tuple[Box, BoolArray]],
-    hardware: np.ndarray,
-) -> None:
-    """Mark bright components outside the bodies that touch a head as hardware."""
-    crop = box_around(bright, region.geometry, 0.0)
-    if crop is None or not heads:
-        return
-    rest = bright[crop] & ~_bodies(region.labels[crop], spine)
-    components, count = ndimage.label(rest, np.ones((3, 3, 3)))
-    touched = np.zeros(count + 1, np.bool_)
-    for box, near in heads:
-        shared = _shared(box, crop)
-        if shared is not None:
-            in_head, in_crop = shared
-            touched[np.unique(components[in_crop][near[in_head]])] = True
-    touched[0] = False
-    hardware[crop][touched[components]] = 3
+    level_hu: float,
+    settings: MetalSettings,
+) -> float:
+    """Half of the brightness of the heads: where their edges lie."""
+    tops = [np.quantile(region.hu[box][near], 0.9) for box, near in heads if near.any()]
+    if not tops:
+        return level_hu
+    half = 0.5 * float(np.median(tops))
+    return max(settings.minimum_level_hu, min(half, level_hu))
 
 
-def _shared(first: Box, second: Box) -> tuple[Box, Box] | None:
-    """Where two boxes overlap, in the indices of each; None if they do not."""
-    low = [max(a.start, b.start) for a, b in zip(first, second, strict=True)]
-    high = [min(a.stop, b.stop) for a, b in zip(first, second, strict=True)]
-    if any(a >= b for a, b in zip(low, high, strict=True)):
-        return None
-
-    def within(box: Box) -> Box:
-        start = np.array([part.start for part in box])
-        return box_of(np.array(low) - start, np.array(high) - start)
-
-    return within(first), within(second)
+IN_FRONT_MM = 10.0
+"""Bright things this near to a shaft in front of its neck are cement, not hardware."""
 
 
 def points_near(
@@ -207,80 +226,6 @@ def _points(region: ScanRegion, box: Box) -> FloatArray:
     return region.geometry.index_to_lps(grid)
 
 
-def _bodies(labels: LabelArray, spine: Spine) -> BoolArray:
-    is_body = np.zeros(256, np.bool_)
-    is_body[[v.level.number for v in spine.vertebrae]] = True
-    bodies: BoolArray = is_body[labels]
-    return bodies
-
-
-def _name_parts(
-    region: ScanRegion, hardware: np.ndarray, heads: tuple[tuple[Box, BoolArray], ...]
-) -> tuple[MetalVolume, ...]:
-    """Name what hangs on the heads: a part that joins two heads is a rod."""
-    unnamed = hardware == 3
-    crop = box_around(unnamed, region.geometry, 0.0)
-    if crop is None:
-        return ()
-    hardware = hardware[crop]
-    region = region.sub_box(crop)
-    parts, count = ndimage.label(unnamed[crop], np.ones((3, 3, 3)))
-    joined = np.zeros(count + 1, np.int_)
-    for box, near in heads:
-        shared = _shared(box, crop)
-        if shared is not None:
-            in_head, in_crop = shared
-            wide = ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=2)
-            joined[np.unique(parts[in_crop][wide[in_head]])] += 1
-    volumes = []
-    for number, box in enumerate(ndimage.find_objects(parts), start=1):
-        inside = parts[box] == number
-        index = np.argwhere(inside) + [part.start for part in box]
-        ml = len(index) * region.voxel_ml
-        if ml < (STUB_ML if joined[number] < 2 else SPLINTER_ML):
-            # Ends of rods and set screws beside a head go with it.
-            hardware[box][inside] = 1
-            continue
-        is_rod = joined[number] >= 2
-        hardware[box][inside] = 2 if is_rod else 3
-        kind = MetalKind.ROD if is_rod else MetalKind.OTHER
-        volumes.append(
-            MetalVolume(kind, ml, _point(region.geometry.index_to_lps(index)))
-        )
-    return tuple(volumes)
-
-
-STUB_ML = 0.15
-"""Smaller parts on a single head are the rod's end or the set screw."""
-
-SPLINTER_ML = 0.05
-"""Smaller parts between two heads belong to the heads."""
-
-IN_FRONT_MM = 10.0
-"""Bright things this near to a shaft in front of its neck are cement, not hardware."""
-
-
-def _certain_parts(
-    region: ScanRegion,
-    certain: BoolArray,
-    hardware: np.ndarray,
-    settings: MetalSettings,
-) -> tuple[MetalVolume, ...]:
-    """Parts brighter than any cement on an extended scale: cages, markers, clips."""
-    parts, count = ndimage.label(certain, np.ones((3, 3, 3)))
-    volumes = []
-    for number, box in enumerate(ndimage.find_objects(parts), start=1) if count else ():
-        inside = parts[box] == number
-        ml = float(inside.sum()) * region.voxel_ml
-        if ml < settings.minimum_volume_ml:
-            continue
-        hardware[box][inside] = 3
-        index = np.argwhere(inside) + [part.start for part in box]
-        points = region.geometry.index_to_lps(index)
-        volumes.append(MetalVolume(MetalKind.OTHER, ml, _point(points)))
-    return tuple(volumes)
-
-
 _BLOCK = 4
 
 
@@ -321,7 +266,7 @@ def find_distant_metal(
             continue
         index = np.argwhere(inside) + [part.start for part in fine_box]
         points = ct.geometry.index_to_lps(index)
-        volume = MetalVolume(MetalKind.OTHER, ml, _point(points))
+        volume = MetalVolume(MetalKind.OTHER, ml, point_of(points))
         found.append((volume, inside, fine_box))
     return tuple(found)
 
@@ -346,8 +291,3 @@ def _overlap(box: Box, other: Box) -> BoolArray:
     )
     mask[inner] = True
     return mask
-
-
-def _point(points: FloatArray) -> PointLPS:
-    centre = points.mean(axis=0)
-    return float(centre[0]), float(centre[1]), float(centre[2])

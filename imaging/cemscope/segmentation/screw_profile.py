@@ -11,10 +11,22 @@ from scipy import ndimage, optimize, special
 
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 
-TITANIUM_HU = 8000.0
-"""Titanium rods and screws at 100-140 kVp: maxima of 6,310-8,420 HU on 16-bit scales
-("Effect of 16-bit CT imaging of metallic implants on dose distribution in
+TITANIUM_HU = 6500.0
+"""Titanium pedicle screw at 120 kVp ("A study on a pedicle-screw-based reduction
+method for artificially reduced artifacts"); rods reach 6,310-8,420 HU at 140-100 kVp on
+16-bit scales ("Effect of 16-bit CT imaging of metallic implants on dose distribution in
 radiotherapy"). A prior only, used where clipping hides the metal's value."""
+
+TITANIUM_RATIO = ((80.0, 100.0, 120.0, 140.0), (1.56, 1.21, 1.0, 0.86))
+"""Tube voltage, and titanium's brightness over that at 120 kVp."""
+
+CREST_SHARE = 0.55
+"""Share of the length that the crests of a thread take: 30-55 % in cortical screws,
+more in pedicle screws with flat crests [ours]."""
+
+SHAFT_BLUR_SIGMA_MM = 0.5
+"""Blur across a shaft before it is fitted: the sharper half of `TYPICAL_BLUR_SIGMA_MM`,
+because implants are looked at with sharper kernels [ours]. A prior only."""
 
 TYPICAL_BLUR_SIGMA_MM = 0.55
 """In-plane blur of body CT with soft and standard kernels: FWHM 1.1-1.5 mm, from the
@@ -24,6 +36,15 @@ RADIAL_STEP_MM = 0.2
 AXIAL_STEP_MM = 0.5
 RAYS = 24
 MAX_RADIUS_MM = 9.0
+
+ENOUGH_VOXELS = 1200
+"""A profile of five unknowns needs no more voxels."""
+
+NARROW_SECTOR_RAD = np.deg2rad(50.0)
+"""Half-width of the sector around the narrow direction of a drawn-out section."""
+
+BORE_REACH_MM = 1.8
+"""The bore of a cannulated shaft and its blurred wall lie within this radius."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +97,31 @@ class CrossSections:
         hu = region.sample_hu(points).astype(np.float64)
         return cls(t_mm, radius, hu)
 
+    def steadied(self, length_mm: float) -> "CrossSections":
+        """Median along the axis: streaks and thread change from plane to plane."""
+        planes = 2 * round(0.5 * length_mm / AXIAL_STEP_MM) + 1
+        hu = ndimage.median_filter(self.hu, (planes, 1, 1), mode="nearest")
+        return CrossSections(self.t_mm, self.radius_mm, hu)
+
+    def without_bore(self) -> "CrossSections":
+        """Fill the dark bore of a cannulated shaft with the brightness of its wall.
+
+        Bores are 1.2 to 2 mm wide; a sharp kernel shows them several hundred HU
+        darker than the wall, on a clipped scan below the ceiling.
+        """
+        inner = round(BORE_REACH_MM / RADIAL_STEP_MM) + 1
+        hu = self.hu.copy()
+        from_wall = hu[:, :, :inner][:, :, ::-1]
+        hu[:, :, :inner] = np.maximum.accumulate(from_wall, axis=2)[:, :, ::-1]
+        return CrossSections(self.t_mm, self.radius_mm, hu)
+
+    def plateau_hu(self, radius_mm: float) -> FloatArray:
+        """Brightest ring well inside a shaft of some radius, per plane."""
+        inside = self.radius_mm <= max(0.6 * radius_mm, 0.6)
+        rings = np.median(self.hu[:, :, inside], axis=1)
+        brightest: FloatArray = rings.max(axis=1)
+        return brightest
+
     def edge_mm(self, level_hu: float) -> FloatArray:
         """First crossing below a level on each ray, shape (planes, RAYS).
 
@@ -95,98 +141,207 @@ class CrossSections:
         return result
 
 
-def circle_of_rays(edge_mm: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Fit a circle near the origin to the edges of each plane.
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundSections:
+    """Ellipses fitted to the edges of each plane.
 
-    For a small offset the edge is R + a cos + b sin.
-
-    Returns
-    -------
-    radius_mm, offset_mm, roughness_mm
-        Shapes (planes,), (planes, 2) and (planes,): the median absolute residual.
+    Attributes
+    ----------
+    radius_mm : ndarray, shape (planes,)
+        Mean radius.
+    offset_mm : ndarray, shape (planes, 2)
+        Centre, along the two cross vectors.
+    elongation_mm : ndarray, shape (planes, 2)
+        Cosine and sine of twice the angle: thick slices and streaks between two
+        screws draw a round shaft out in one direction.
+    roughness_mm : ndarray, shape (planes,)
+        Robust deviation of the edges from the ellipse.
     """
-    angles = 2 * np.pi * np.arange(RAYS) / RAYS
-    a = 2.0 * (edge_mm * np.cos(angles)).mean(axis=1)
-    b = 2.0 * (edge_mm * np.sin(angles)).mean(axis=1)
-    radius = edge_mm.mean(axis=1)
-    model = radius[:, None] + a[:, None] * np.cos(angles) + b[:, None] * np.sin(angles)
-    roughness = np.sqrt(((edge_mm - model) ** 2).mean(axis=1))
-    return radius, np.stack([a, b], axis=1), roughness
+
+    radius_mm: FloatArray
+    offset_mm: FloatArray
+    elongation_mm: FloatArray
+    roughness_mm: FloatArray
+
+    @classmethod
+    def fit(cls, edge_mm: FloatArray) -> "RoundSections":
+        """Fit edges on `RAYS` rays near the origin, shape (planes, RAYS).
+
+        For a small offset and elongation the edge is R + a cos + b sin + c cos 2 +
+        d sin 2. Rays that see cement on one side or a streak lose their weight
+        (Tukey's biweight, three rounds).
+        """
+        angles = 2 * np.pi * np.arange(RAYS) / RAYS
+        design = np.stack(
+            [
+                np.ones(RAYS),
+                *(f(k * angles) for k in (1, 2) for f in (np.cos, np.sin)),
+            ],
+            axis=1,
+        )
+        weight = np.ones_like(edge_mm)
+        for _ in range(4):
+            normal = np.einsum("pr,ri,rj->pij", weight, design, design)
+            right = np.einsum("pr,ri,pr->pi", weight, design, edge_mm)
+            # A faint ridge keeps a plane with too few trusted rays solvable.
+            normal += 1e-3 * np.eye(design.shape[1])
+            found = np.linalg.solve(normal, right[..., None])[..., 0]
+            error = np.abs(edge_mm - found @ design.T)
+            spread = 1.4826 * np.median(error, axis=1)
+            limit = 4.0 * np.maximum(spread, 0.5 * RADIAL_STEP_MM)[:, None]
+            weight = np.where(error < limit, (1.0 - (error / limit) ** 2) ** 2, 1e-3)
+        return cls(found[:, 0], found[:, 1:3], found[:, 3:5], spread)
 
 
 @dataclass(frozen=True, slots=True)
 class ShaftProfile:
-    """Result of a fit to the mean profile of the free shaft."""
+    """Result of a fit to the voxels around the free shaft.
+
+    Attributes
+    ----------
+    radius_mm : float
+        Over the thread's crests.
+    sigma_mm : float
+        Blur of the scan.
+    metal_hu : float
+        Brightness of the metal; on a clipped scan that of titanium.
+    groove_mm : float
+        Depth of the thread; 0 for a smooth shaft.
+    """
 
     radius_mm: float
     sigma_mm: float
     metal_hu: float
+    groove_mm: float = 0.0
+
+    @property
+    def metal_radius_mm(self) -> float:
+        """Radius of the smooth cylinder with as much metal."""
+        root = max(self.radius_mm - self.groove_mm, 0.0)
+        area = CREST_SHARE * self.radius_mm**2 + (1.0 - CREST_SHARE) * root**2
+        return float(np.sqrt(area))
+
+    def metal_share(self, outside_mm: FloatArray) -> FloatArray:
+        """Blurred share of metal at a distance outside the crests."""
+        share: FloatArray = CREST_SHARE * special.ndtr(-outside_mm / self.sigma_mm)
+        if self.groove_mm > 0.0:
+            share += (1.0 - CREST_SHARE) * special.ndtr(
+                -(outside_mm + self.groove_mm) / self.sigma_mm
+            )
+            return share
+        return share / CREST_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class ShaftPrior:
+    """What is known of a shaft before its profile is fitted.
+
+    Attributes
+    ----------
+    edge_mm : float
+        Radius of its visible edge.
+    groove : float
+        Expected depth of the thread over the outer radius.
+    titanium_hu : float
+        Expected brightness where a clipped scan hides it.
+    ceiling_hu : float or None
+        Value at which the scan is clipped.
+    blur_mm : float or None
+        Blur of the scan where it is known.
+    narrow_rad : float or None
+        Angle from the first cross vector of the direction in which drawn-out sections
+        are narrow; None for round sections.
+    """
+
+    edge_mm: float
+    groove: float
+    titanium_hu: float
+    ceiling_hu: float | None
+    blur_mm: float | None = None
+    narrow_rad: float | None = None
 
 
 def fit_shaft(
-    region: ScanRegion,
-    axis: ScrewAxis,
-    free_t_mm: FloatArray,
-    ceiling_hu: float | None,
-    edge_mm: float,
-    blur_mm: float | None = None,
+    region: ScanRegion, axis: ScrewAxis, free_t_mm: FloatArray, prior: ShaftPrior
 ) -> ShaftProfile:
-    """Radius of a blurred cylinder from the voxels around its free part.
+    """Radius of a blurred threaded cylinder from the voxels around its free part.
 
-    Model: background + (metal - background) * Phi((R - r) / sigma). Voxels at the
-    ceiling are censored: they only say that the model must reach it there. On a clipped
-    scan the metal's own value is hidden; its prior is titanium.
+    Along the shaft, crests and grooves average: the model is background + (metal -
+    background) * (c Phi((R - r) / sigma) + (1 - c) Phi((R - d - r) / sigma)) with the
+    crests' share c and the groove d. Voxels at the ceiling are censored: they only say
+    that the model must reach it there.
 
     Parameters
     ----------
     free_t_mm
         Positions on the axis where the shaft is free of cement.
-    ceiling_hu
-        Value at which the scan is clipped.
-    edge_mm
-        First guess of the radius.
-    blur_mm
-        Blur of the scan where it is known; None for the usual blur as a prior.
+    prior
+        What is known before.
     """
-    r, hu = _voxels_around(region, axis, free_t_mm, edge_mm + 2.5)
+    edge_mm, ceiling_hu = prior.edge_mm, prior.ceiling_hu
+    r, hu = _voxels_around(region, axis, free_t_mm, edge_mm + 2.5, prior.narrow_rad)
     censored = np.zeros(len(hu), np.bool_)
-    plateau = float(np.median(hu[r <= max(edge_mm - 1.0, 0.6)]))
+    # A bore darkens the middle: the upper part of the inner voxels is the metal.
+    core_mm = max(edge_mm - 1.0, 0.6, float(np.sort(r)[min(5, len(r) - 1)]))
+    plateau = float(np.quantile(hu[r <= core_mm], 0.7))
     hidden = False
     if ceiling_hu is not None:
         censored = hu >= 0.985 * ceiling_hu
         hidden = plateau >= 0.97 * ceiling_hu
-    top = TITANIUM_HU if hidden else plateau
-    keep = r >= max(edge_mm - 2.0, 0.0)
-    r, hu, censored = r[keep], hu[keep], censored[keep]
+    top = prior.titanium_hu if hidden else plateau
+    used = np.flatnonzero(r >= max(edge_mm - 2.0, 0.0))
+    used = used[:: max(used.size // ENOUGH_VOXELS, 1)]
+    r, hu, censored = r[used], hu[used], censored[used]
     background0 = float(np.median(hu[r >= edge_mm + 1.5]))
     scale = 0.06 * (min(top, ceiling_hu or top) - background0)
     weight = 1.0 / np.sqrt(max(len(hu) / 60.0, 1.0))
-
-    usual = TYPICAL_BLUR_SIGMA_MM if blur_mm is None else blur_mm
+    usual = SHAFT_BLUR_SIGMA_MM if prior.blur_mm is None else prior.blur_mm
 
     def residuals(p: FloatArray) -> FloatArray:
-        edge, log_sigma, log_metal, background = p
-        flank = special.ndtr((edge - r) / np.exp(log_sigma))
-        error = background + (np.exp(log_metal) - background) * flank - hu
+        edge, groove, log_sigma, log_metal, background = p
+        shape = ShaftProfile(edge, np.exp(log_sigma), 0.0, max(groove * edge, 0.0))
+        metal = np.exp(log_metal) - background
+        error = background + metal * shape.metal_share(r - edge) - hu
         error = np.where(censored, np.minimum(error, 0.0), error)
-        prior = [
-            (log_sigma - np.log(usual)) / (0.3 if blur_mm is None else 0.03),
-            (log_metal - np.log(top)) / (0.2 if hidden else 0.05),
+        expected = [
+            (groove - prior.groove) / 0.06,
+            (log_sigma - np.log(usual)) / (0.15 if prior.blur_mm is None else 0.03),
+            (log_metal - np.log(top)) / 0.05,
             (background - background0) / 200.0,
         ]
-        out: FloatArray = np.concatenate([weight * error / scale, prior])
+        out: FloatArray = np.concatenate([weight * error / scale, expected])
         return out
 
-    start = [edge_mm - 0.2, np.log(usual), np.log(top), background0]
-    fit = optimize.least_squares(residuals, start, loss="soft_l1")
-    sigma = float(np.exp(fit.x[1]))
-    # The half-value contour of a blurred disc lies inside its edge by sigma^2 / (2 R).
-    edge = float(fit.x[0]) + 0.5 * sigma**2 / max(float(fit.x[0]), 1.0)
-    return ShaftProfile(edge, sigma, float(np.exp(fit.x[2])))
+    start = [edge_mm, prior.groove, np.log(usual), np.log(top), background0]
+    # A hundredth of a millimetre is enough.
+    fit = optimize.least_squares(
+        residuals, start, loss="soft_l1", ftol=1e-4, xtol=1e-4, max_nfev=40
+    )
+    edge, groove, log_sigma, log_metal, _ = (float(value) for value in fit.x)
+    return ShaftProfile(
+        edge,
+        float(np.exp(log_sigma)),
+        float(np.exp(log_metal)),
+        float(np.clip(groove, 0.0, 0.5)) * edge,
+    )
+
+
+def titanium_hu(kvp: float | None) -> float:
+    """Brightness of a titanium shaft inside the body.
+
+    The ratios of the tube voltages follow from its attenuation behind 25 cm of water
+    (calculated).
+    """
+    ratio = np.interp(kvp or 120.0, *TITANIUM_RATIO)
+    return TITANIUM_HU * float(ratio)
 
 
 def _voxels_around(
-    region: ScanRegion, axis: ScrewAxis, t_mm: FloatArray, reach_mm: float
+    region: ScanRegion,
+    axis: ScrewAxis,
+    t_mm: FloatArray,
+    reach_mm: float,
+    narrow_rad: float | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Distance from the axis and HU of the voxels beside some positions on it."""
     index = region.geometry.lps_to_index(axis.at(t_mm))
@@ -205,78 +360,8 @@ def _voxels_around(
     )
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     keep = (r <= reach_mm) & (nearest <= AXIAL_STEP_MM)
+    if narrow_rad is not None:
+        first, second = axis.cross_vectors()
+        angle = np.arctan2(offset @ second, offset @ first) - narrow_rad
+        keep &= np.abs(np.cos(angle)) > np.cos(NARROW_SECTOR_RAD)
     return r[keep], region.hu[box].ravel()[keep].astype(np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class TipEstimate:
-    """Position of the tip on the axis and how far it may be off (half-width)."""
-
-    t_mm: float
-    uncertainty_mm: float
-
-
-def find_tip(
-    region: ScanRegion,
-    axis: ScrewAxis,
-    start_mm: float,
-    shaft: ShaftProfile,
-    ceiling_hu: float | None,
-) -> TipEstimate | None:
-    """Follow the axis forwards to the end of the shaft.
-
-    The end is the crossing midway between the core's value and that of the ring
-    around it. Where cement and metal are both clipped the tip is hidden: it lies
-    between the last plane that shows a bare shaft and the end of the clipped run, and
-    that range is returned as uncertainty.
-
-    Parameters
-    ----------
-    start_mm
-        A place on the axis where the shaft is free.
-
-    Returns
-    -------
-    TipEstimate or None
-        None where the axis is not bright at its start.
-    """
-    t = start_mm + np.arange(0.0, 70.0, AXIAL_STEP_MM)
-    sections = CrossSections.sample(region, axis, t)
-    r = sections.radius_mm
-    middle = r <= max(0.5 * shaft.radius_mm, 0.6)
-    core = np.median(sections.hu[:, :, middle], axis=(1, 2))
-    rim = (r >= shaft.radius_mm + 1.2) & (r <= shaft.radius_mm + 2.4)
-    ring = ndimage.median_filter(
-        np.median(sections.hu[:, :, rim], axis=(1, 2)), 5, mode="nearest"
-    )
-    top = float(np.median(core[: int(8.0 / AXIAL_STEP_MM)]))
-    hidden = ceiling_hu is not None and top > 0.97 * ceiling_hu
-    limit = 0.5 * (top + np.minimum(ring, top))
-    if hidden:
-        limit = np.full_like(limit, 0.95 * top)
-    inside = core >= limit
-    if inside.all() or int(np.argmin(inside)) < 2:
-        return None
-    last = int(np.argmin(inside)) - 1
-    drop = core[last] - core[last + 1]
-    part = (core[last] - limit[last + 1]) / max(drop, 1e-6)
-    end = float(t[last]) + AXIAL_STEP_MM * float(np.clip(part, 0.0, 1.0))
-    if not hidden:
-        return TipEstimate(end, 0.5)
-    # The clipped contour lies in front of the half-value contour of the end face.
-    ahead = float(np.median(core[last + 4 : last + 8])) if last + 8 < len(t) else 0.0
-    share = (limit[last] - ahead) / max(shaft.metal_hu - ahead, 1.0)
-    shift = float(special.ndtri(1.0 - np.clip(share, 0.02, 0.5))) * shaft.sigma_mm
-    radius = np.median(sections.edge_mm(0.95 * top), axis=1)[: last + 1]
-    wide = np.flatnonzero(radius > shaft.radius_mm + 1.0)
-    if wide.size == 0:
-        return TipEstimate(end - shift, 0.5)
-    # Bare shaft again in front of the cement: the end seen is that of the screw.
-    tail = radius[wide[-1] + 1 : last + 1 - round(1.0 / AXIAL_STEP_MM)]
-    long_enough = tail.size * AXIAL_STEP_MM >= 2.5
-    if long_enough and float(np.ptp(tail[tail.size // 3 :])) < 0.5:
-        return TipEstimate(end - shift, 0.5)
-    # Cement as bright as metal wraps the tip.
-    low = float(t[wide[0]])
-    high = max(end - 1.0, low + 1.0)
-    return TipEstimate(0.5 * (low + high), 0.5 * (high - low))

@@ -20,6 +20,17 @@ _CUBE_STEP_MM = 1.25
 _CUBE_LOWER_MM = np.array([-45.0, -32.0, -34.0])
 _CUBE_UPPER_MM = np.array([45.0, 72.0, 34.0])
 
+_NOTHING_HU = -1024.0
+
+_LINE_BLUR_MM = 1.0
+"""Shafts are at least 3 mm wide; wires and the tracks of needles are seen, too."""
+
+_BESIDE_BODY_MM = 7.0
+"""A screw that left the pedicle sideways may run this far beside the body."""
+
+_SAME_LINE_MM, _SAME_LINE_COSINE = 4.0, 0.97
+"""Lines nearer to each other than this follow one object."""
+
 
 def search_box(ct: CTVolume, spine: Spine, vertebra: Vertebra) -> Box | None:
     """Box of the scan that holds a vertebra and the screws behind it."""
@@ -61,47 +72,57 @@ class PedicleCube:
         The vertebra's axes; array axes are (left, posterior, superior).
     wall_mm : float
         Posterior wall of the body.
-    smooth : ndarray of float32
-        Smoothed share of voxels as bright as metal.
+    hu : ndarray of float32
+        The scan; `_NOTHING_HU` outside of it.
     own : ndarray of bool
         The body with a margin.
     """
 
     frame: VertebraFrame
     wall_mm: float
-    smooth: npt.NDArray[np.float32]
+    hu: npt.NDArray[np.float32]
     own: BoolArray
 
     @classmethod
-    def sample(
-        cls, region: ScanRegion, vertebra: Vertebra, level_hu: float
-    ) -> "PedicleCube | None":
-        """Sample the scan; None where the body is missing or nothing is bright."""
+    def sample(cls, region: ScanRegion, vertebra: Vertebra) -> "PedicleCube | None":
+        """Sample the scan; None where the body is missing."""
         wall = _posterior_wall_mm(region, vertebra)
         if wall is None:
             return None
         points = vertebra.frame.to_lps_mm(
             np.stack(np.meshgrid(*_cube_axes(), indexing="ij"), -1)
         )
-        bright = region.sample_hu(points) >= level_hu
+        hu = region.sample_hu(points)
         # Outside the scan there is nothing, not the repeated border.
         index = region.geometry.lps_to_index(points)
         shape = np.array(region.hu.shape)
-        bright &= np.all((index > -0.5) & (index < shape - 0.5), axis=-1)
-        if not bright.any():
-            return None
+        hu[~np.all((index > -0.5) & (index < shape - 0.5), axis=-1)] = _NOTHING_HU
         own = ndimage.map_coordinates(
             (region.labels == vertebra.level.number).view(np.uint8),
             np.moveaxis(index, -1, 0),
             order=0,
             mode="constant",
         )
+        margin = round(_BESIDE_BODY_MM / _CUBE_STEP_MM)
         return cls(
             vertebra.frame,
             wall,
-            ndimage.gaussian_filter(bright.astype(np.float32), 1.3 / _CUBE_STEP_MM),
-            ndimage.binary_dilation(own > 0, iterations=round(3.0 / _CUBE_STEP_MM)),
+            hu,
+            ndimage.binary_dilation(own > 0, iterations=margin),
         )
+
+    def bright_share(self, level_hu: float) -> npt.NDArray[np.float32]:
+        """Smoothed share of voxels that reach a level.
+
+        Voxels between 60 % of the level and the level count in part, so that a wire
+        thinner than the grid is not lost between its nodes.
+        """
+        low = np.float32(0.6 * level_hu)
+        bright = np.clip((self.hu - low) / np.float32(level_hu - low), 0.0, 1.0)
+        share: npt.NDArray[np.float32] = ndimage.gaussian_filter(
+            bright, _LINE_BLUR_MM / _CUBE_STEP_MM
+        )
+        return share
 
 
 def _cube_axes() -> list[FloatArray]:
@@ -111,22 +132,54 @@ def _cube_axes() -> list[FloatArray]:
     ]
 
 
-def search_axis(
-    cube: PedicleCube, side: Side, search_angle_deg: float
-) -> ScrewAxis | None:
-    """Find the best bright straight line through one pedicle region."""
-    wall, smooth, own = cube.wall_mm, cube.smooth, cube.own
+@dataclass(frozen=True, slots=True, eq=False)
+class BrightLine:
+    """A straight bright run through a pedicle region.
+
+    Attributes
+    ----------
+    score : float
+        Brightness summed along the run.
+    axis : ScrewAxis
+        The line; its point lies behind the posterior wall.
+    """
+
+    score: float
+    axis: ScrewAxis
+
+    def resembles(self, other: "BrightLine") -> bool:
+        """Tell whether two lines follow the same object."""
+        cosine = float(self.axis.forward @ other.axis.forward)
+        gap = other.axis.point - self.axis.point
+        across = gap - (gap @ self.axis.forward) * self.axis.forward
+        return cosine > _SAME_LINE_COSINE and bool(
+            np.linalg.norm(across) < _SAME_LINE_MM
+        )
+
+
+def search_lines(
+    cube: PedicleCube, side: Side, level_hu: float, search_angle_deg: float, count: int
+) -> tuple[BrightLine, ...]:
+    """Find the best bright straight lines through one pedicle region.
+
+    Parameters
+    ----------
+    level_hu
+        What counts as bright.
+    count
+        At most so many different lines are returned, the best first.
+    """
+    smooth = cube.bright_share(level_hu)
     axes = _cube_axes()
     sign = 1.0 if side is Side.LEFT else -1.0
-    best: tuple[float, FloatArray, FloatArray] | None = None
     limit = np.tan(np.deg2rad(search_angle_deg))
     slopes = np.arange(-limit, limit + 1e-6, 0.1)
     slope_l, slope_s = (a.ravel() for a in np.meshgrid(slopes, slopes, indexing="ij"))
     # Converging or straight: a screw that diverges by more than 20 degrees is none.
     towards_middle = slope_l * sign > -0.36
     slope_l, slope_s = slope_l[towards_middle], slope_s[towards_middle]
-    depth = np.arange(-34.0, 40.0, _CUBE_STEP_MM)
-    for pivot_mm in (wall + 5.0, wall + 11.0):
+    lines: list[BrightLine] = []
+    for pivot_mm in (cube.wall_mm + 5.0, cube.wall_mm + 11.0):
         plane = round((pivot_mm - _CUBE_LOWER_MM[1]) / _CUBE_STEP_MM)
         if not 0 <= plane < smooth.shape[1]:
             continue
@@ -136,37 +189,51 @@ def search_axis(
             start = np.array([axes[0][i], pivot_mm, axes[2][k]])
             if not 3.0 <= start[0] * sign <= 35.0:
                 continue
-            # depth > 0 is posterior; the screw moves to the middle as it goes forwards.
-            local = np.stack(
-                [
-                    start[0] + depth[:, None] * slope_l,
-                    np.broadcast_to(
-                        pivot_mm + depth[:, None], (len(depth), len(slope_l))
-                    ),
-                    start[2] + depth[:, None] * slope_s,
-                ]
-            )
-            cell = np.round(
-                (local - _CUBE_LOWER_MM[:, None, None]) / _CUBE_STEP_MM
-            ).astype(int)
-            shape = np.array(smooth.shape)[:, None, None]
-            valid = np.all((cell >= 0) & (cell < shape), axis=0)
-            cell = np.clip(cell, 0, shape - 1)
-            value = np.where(valid, smooth[cell[0], cell[1], cell[2]], 0.0)
-            front = int(np.argmin(np.abs(depth + pivot_mm - wall + 6.0)))
-            holds = own[cell[0, front], cell[1, front], cell[2, front]]
-            score = holds * _run_scores(
-                value, depth, np.sqrt(1 + slope_l**2 + slope_s**2), wall - pivot_mm
-            )
+            score = _line_scores(cube, smooth, start, slope_l, slope_s)
             j = int(np.argmax(score))
-            if score[j] > 0 and (best is None or score[j] > best[0]):
-                direction = -np.array([slope_l[j], 1.0, slope_s[j]])
-                best = (float(score[j]), start, direction / np.linalg.norm(direction))
-    if best is None:
-        return None
-    frame = cube.frame
-    forward = frame.to_lps_mm(best[2]) - frame.origin_lps_mm
-    return ScrewAxis(frame.to_lps_mm(best[1]), forward / np.linalg.norm(forward))
+            if score[j] > 0:
+                local = -np.array([slope_l[j], 1.0, slope_s[j]])
+                forward = cube.frame.to_lps_mm(local) - cube.frame.origin_lps_mm
+                axis = ScrewAxis(
+                    cube.frame.to_lps_mm(start), forward / np.linalg.norm(forward)
+                )
+                lines.append(BrightLine(float(score[j]), axis))
+    kept: list[BrightLine] = []
+    for line in sorted(lines, key=lambda line: -line.score):
+        if len(kept) < count and not any(line.resembles(other) for other in kept):
+            kept.append(line)
+    return tuple(kept)
+
+
+def _line_scores(
+    cube: PedicleCube,
+    smooth: npt.NDArray[np.float32],
+    start: FloatArray,
+    slope_l: FloatArray,
+    slope_s: FloatArray,
+) -> FloatArray:
+    """Score of every direction through one place; 0 where it cannot be a screw."""
+    pivot_mm, wall = float(start[1]), cube.wall_mm
+    # depth > 0 is posterior; the screw moves to the middle as it goes forwards.
+    depth = np.arange(-34.0, 40.0, _CUBE_STEP_MM)
+    local = np.stack(
+        [
+            start[0] + depth[:, None] * slope_l,
+            np.broadcast_to(pivot_mm + depth[:, None], (len(depth), len(slope_l))),
+            start[2] + depth[:, None] * slope_s,
+        ]
+    )
+    lower = _CUBE_LOWER_MM[:, None, None]
+    cell = np.round((local - lower) / _CUBE_STEP_MM).astype(int)
+    shape = np.array(smooth.shape)[:, None, None]
+    valid = np.all((cell >= 0) & (cell < shape), axis=0)
+    cell = np.clip(cell, 0, shape - 1)
+    value = np.where(valid, smooth[cell[0], cell[1], cell[2]], 0.0)
+    front = int(np.argmin(np.abs(depth + pivot_mm - wall + 6.0)))
+    holds = cube.own[cell[0, front], cell[1, front], cell[2, front]]
+    stretch = np.sqrt(1 + slope_l**2 + slope_s**2)
+    scores: FloatArray = holds * _run_scores(value, depth, stretch, wall - pivot_mm)
+    return scores
 
 
 def _run_scores(

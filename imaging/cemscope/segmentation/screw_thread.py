@@ -18,8 +18,8 @@ from cemscope.segmentation.screw_profile import (
     CrossSections,
     ScrewAxis,
     ShaftProfile,
-    TipEstimate,
 )
+from cemscope.segmentation.screw_tip import TipEstimate
 
 LONGEST_PITCH_MM = 4.5
 """Threads of pedicle screws repeat every 2 to 4 mm (Weidling 2022, table 2)."""
@@ -28,18 +28,10 @@ SMOOTH_RIPPLE_MM, THREADED_RIPPLE_MM = 0.06, 0.12
 """Ripple of the edge along the axis below which a shaft is smooth (noise and voxel grid
 leave 0.02-0.04 mm), and above which it is threaded."""
 
-GROOVE_PER_RIPPLE = 2.3
-"""Mean depth of the metal's surface below the crests per ripple.
-
-A square thread of depth d and crest share c has a standard deviation of
-d sqrt(c (1 - c)) and a mean depth of d (1 - c); blur of sigma 0.55 mm leaves about
-one half of the ripple of a 2.7 mm pitch: 2 (1 - c) / sqrt(c (1 - c)), which is 1.9-3.0
-for crests that take 30-55 % of the length.
-"""
-
-USUAL_METAL_RADIUS = 0.88
-"""Mean radius of the metal over the outer radius where the thread cannot be seen:
-between 0.80 (deep thread) and 1 (smooth shaft)."""
+USUAL_GROOVE, UNSEEN_GROOVE = 0.24, 0.2
+"""Depth of a thread over the outer radius. Cores of 57-72 % (Weidling 2022) are those
+of the narrow end of conical cores; along the shaft the mean depth is less [ours]. Where
+slices are too thick to see a thread a smooth shaft is possible, too."""
 
 MAXIMUM_TAPER_MM = 8.0
 
@@ -60,29 +52,27 @@ class ThreadEstimate:
     taper_mm: float
 
 
-def estimate_thread(
+def expected_groove(
     sections: CrossSections,
     bare: npt.NDArray[np.bool_],
-    shaft: ShaftProfile,
     level_hu: float,
     region: ScanRegion,
 ) -> float:
-    """Radius of the metal from the ripple of the edge along the bare shaft.
+    """Depth of the thread over the radius, from the ripple of the edge along the shaft.
 
     Parameters
     ----------
     sections, bare
         Cross-sections along the axis, and which of them show nothing but the shaft.
     level_hu
-        Brightness of metal; the edge is read at 60 % of it.
+        Brightness at which the edge is read.
     region
         The scan; slices or pixels wider than a third of a pitch hide the thread.
     """
-    unseen = USUAL_METAL_RADIUS * shaft.radius_mm
     if bare.sum() * AXIAL_STEP_MM < 2.0 * LONGEST_PITCH_MM:
-        return unseen
-    if max(region.geometry.spacing_mm) > 1.3 or shaft.sigma_mm > 0.8:
-        return unseen
+        return UNSEEN_GROOVE
+    if max(region.geometry.spacing_mm) > 1.3:
+        return UNSEEN_GROOVE
     edge = sections.edge_mm(0.6 * level_hu)[bare]
     width = round(LONGEST_PITCH_MM / AXIAL_STEP_MM)
     ripple = edge - ndimage.uniform_filter1d(edge, width, axis=0)
@@ -90,8 +80,7 @@ def estimate_thread(
     threaded = np.clip(
         (amount - SMOOTH_RIPPLE_MM) / (THREADED_RIPPLE_MM - SMOOTH_RIPPLE_MM), 0.0, 1.0
     )
-    groove = float(threaded) * GROOVE_PER_RIPPLE * amount
-    return float(max(shaft.radius_mm - groove, 0.7 * shaft.radius_mm))
+    return float(threaded) * USUAL_GROOVE
 
 
 def estimate_taper(

@@ -3,360 +3,334 @@
 On clipped scans cement and metal both read the ceiling: brightness alone tells nothing.
 A screw is searched as a line that runs from behind the spine through the pedicle
 region into the body, bright all the way, and round and even where it is free of cement.
+What is as straight and bright but cannot be told from cement is reported as undecided.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from cemscope.findings import Side
-from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.scan_region import (
-    FloatArray,
-    ScanRegion,
-    coordinate_along_mm,
+from cemscope.segmentation.rods import RodModel, find_rods
+from cemscope.segmentation.scan_region import ScanRegion, box_of
+from cemscope.segmentation.screw_fit import (
+    AxisFit,
+    Brightness,
+    HeadEstimate,
+    find_head,
+    fit_axis,
 )
+from cemscope.segmentation.screw_fit import (
+    ScrewSettings as ScrewSettings,
+)
+from cemscope.segmentation.screw_model import ScrewModel as ScrewModel
 from cemscope.segmentation.screw_profile import (
-    AXIAL_STEP_MM,
-    CrossSections,
+    SHAFT_BLUR_SIGMA_MM,
     ScrewAxis,
     ShaftProfile,
-    circle_of_rays,
-    find_tip,
-    fit_shaft,
+    titanium_hu,
 )
 from cemscope.segmentation.screw_search import (
+    BrightLine,
     PedicleCube,
-    search_axis,
     search_box,
+    search_lines,
 )
 from cemscope.segmentation.screw_thread import (
     ThreadEstimate,
     estimate_taper,
-    estimate_thread,
 )
-from cemscope.spine import Spine, Vertebra
-from cemscope.volume import CTVolume
+from cemscope.segmentation.screw_tip import find_tip
+from cemscope.spine import Spine
+from cemscope.volume import CTVolume, Notice
 
-
-@dataclass(frozen=True, slots=True)
-class ScrewSettings:
-    """What counts as a pedicle screw.
-
-    Attributes
-    ----------
-    minimum_radius_mm, maximum_radius_mm
-        Radius of the shaft at its free part.
-    minimum_length_mm
-        Straight core from head to tip.
-    minimum_free_length_mm
-        Length on which the shaft must be round, even and free of cement.
-    maximum_roughness_mm
-        Root mean square deviation of a free cross-section from a circle.
-    search_angle_deg
-        Widest angle between screw and the vertebra's posterior axis.
-    """
-
-    minimum_radius_mm: float = 1.5
-    maximum_radius_mm: float = 4.75
-    minimum_length_mm: float = 20.0
-    minimum_free_length_mm: float = 5.0
-    maximum_roughness_mm: float = 0.45
-    search_angle_deg: float = 45.0
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScrewModel:
-    """A fitted screw.
+class UndecidedObject:
+    """An elongated dense object of which shape does not tell metal from cement.
 
     Attributes
     ----------
     level : str
-        Vertebra whose body or pedicle holds it.
+        Vertebra that it runs into.
     side : Side
-        Side of the pedicle.
+        The patient's side.
     axis : ScrewAxis
-        From the head (``t_mm = 0`` at the head's centre) to the tip.
-    neck_mm, tip_mm : float
-        Positions on the axis where the shaft leaves the head, and of the tip.
-    shaft : ShaftProfile
-        Radius, blur and HU of the shaft.
-    thread : ThreadEstimate
-        Mean radius of the metal where the shaft is threaded, and how it narrows.
-    tip_uncertainty_mm : float
-        Half-width of the range in which the tip may lie.
-    free_length_mm : float
-        Length of shaft that was seen free of cement.
+        Its line.
     """
 
     level: str
     side: Side
     axis: ScrewAxis
-    neck_mm: float
-    tip_mm: float
-    shaft: ShaftProfile
-    thread: ThreadEstimate
-    tip_uncertainty_mm: float
-    free_length_mm: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScrewSearch:
+    """Result of the search.
+
+    Attributes
+    ----------
+    screws : tuple of ScrewModel
+        From the lowest level upwards, at most one per level and side.
+    undecided : tuple of UndecidedObject
+        At most one per level and side, where there is no screw.
+    """
+
+    screws: tuple[ScrewModel, ...]
+    undecided: tuple[UndecidedObject, ...]
 
     @property
-    def head_lps_mm(self) -> FloatArray:
-        """Centre of the head."""
-        return self.axis.at(0.0)
-
-    @property
-    def tip_lps_mm(self) -> FloatArray:
-        """Foremost point of the shaft on the axis."""
-        return self.axis.at(self.tip_mm)
-
-    def distances_mm(
-        self, points_lps_mm: npt.ArrayLike
-    ) -> tuple[FloatArray, FloatArray]:
-        """Distance of points from the surface of the shaft (negative: inside), and t.
-
-        The shaft reaches from the head's centre to the tip.
-        """
-        offset = np.asarray(points_lps_mm, float) - self.axis.point
-        t = offset @ self.axis.forward
-        radial = np.sqrt(np.maximum((offset**2).sum(-1) - t**2, 0.0))
-        return self._from_surface_mm(radial, t), t
-
-    def distances_on(self, geometry: VoxelGeometry) -> tuple[FloatArray, FloatArray]:
-        """`distances_mm` of all voxels of a grid, without their coordinates."""
-        first, second = self.axis.cross_vectors()
-        t, across, along = (
-            coordinate_along_mm(geometry, self.axis.point, axis)
-            for axis in (self.axis.forward, first, second)
+    def notices(self) -> tuple[Notice, ...]:
+        """What a reader of volumes must know."""
+        return tuple(
+            Notice(
+                "metal_undecided",
+                f"A straight dense object in the {item.side} pedicle of {item.level} "
+                "may be metal or cement: its shape does not tell, and it is measured "
+                "as cement. Check it on the images.",
+            )
+            for item in self.undecided
         )
-        return self._from_surface_mm(np.hypot(across, along), t), t
-
-    def _from_surface_mm(self, radial: FloatArray, t: FloatArray) -> FloatArray:
-        beyond = np.maximum(np.maximum(t - self.tip_mm, -t), 0.0)
-        over = np.maximum(radial - self.shaft.radius_mm, 0.0)
-        outside = np.hypot(over, beyond)
-        inside = np.maximum(
-            radial - self.shaft.radius_mm, np.maximum(t - self.tip_mm, -t)
-        )
-        distance: FloatArray = np.where(outside > 0, outside, inside)
-        return distance
-
-    def metal_depth_mm(self, distance_mm: FloatArray, t_mm: FloatArray) -> FloatArray:
-        """Depth inside the metal, given the result of `distances_mm`.
-
-        The shaft counts as a cylinder of the mean radius of its thread that narrows
-        towards the tip.
-        """
-        taper = max(self.thread.taper_mm, 1e-3)
-        narrow = np.clip((self.tip_mm - t_mm) / taper, 0.0, 1.0)
-        surface = self.thread.metal_radius_mm * narrow - self.shaft.radius_mm
-        depth: FloatArray = np.minimum(surface - distance_mm, self.tip_mm - t_mm)
-        return depth
 
 
 def find_screws(
     ct: CTVolume,
     spine: Spine,
     core_level_hu: float,
-    settings: ScrewSettings = ScrewSettings(),
+    settings: ScrewSettings | None = None,
 ) -> tuple[ScrewModel, ...]:
-    """Find and fit every pedicle screw of a scan.
+    """Find and fit every pedicle screw of a scan; see `search_screws`."""
+    return search_screws(ct, spine, core_level_hu, settings).screws
+
+
+def search_screws(
+    ct: CTVolume,
+    spine: Spine,
+    core_level_hu: float,
+    settings: ScrewSettings | None = None,
+) -> ScrewSearch:
+    """Find and fit every pedicle screw of a scan, and say what could not be decided.
 
     Parameters
     ----------
     core_level_hu
-        Metal is at least this bright (cement may be, too).
+        Metal is about this bright (cement may be, too).
     settings
-        Limits of shape.
-
-    Returns
-    -------
-    tuple of ScrewModel
-        From the lowest level upwards, at most one per level and side.
+        Limits of shape; None for the defaults.
     """
+    settings = settings or ScrewSettings()
+    ceiling = None if ct.clipped_at_hu is None else float(ct.clipped_at_hu)
+    brightness = Brightness(core_level_hu, ceiling, titanium_hu(ct.acquisition.kvp))
     guesses: list[_Guess] = []
+    undecided: list[UndecidedObject] = []
     for vertebra in spine.vertebrae:
         box = search_box(ct, spine, vertebra)
         if box is None:
             continue
         region = ScanRegion.of_box(ct, spine.labels, box)
-        if not (region.hu >= core_level_hu).any():
-            continue
-        cube = PedicleCube.sample(region, vertebra, core_level_hu)
+        levels = _search_levels(float(region.hu.max()), core_level_hu, ceiling)
+        cube = PedicleCube.sample(region, vertebra) if levels else None
         if cube is None:
             continue
         for side in (Side.LEFT, Side.RIGHT):
-            axis = search_axis(cube, side, settings.search_angle_deg)
-            if axis is None:
-                continue
-            guess = _fit_axis(region, vertebra, axis, core_level_hu, settings)
-            if guess is not None:
-                guesses.append(guess)
-    ceiling = None if ct.clipped_at_hu is None else float(ct.clipped_at_hu)
-    first = [_fit_shaft(guess, core_level_hu, ceiling, None) for guess in guesses]
-    if not first:
+            lines = [
+                (line, replace(brightness, level_hu=level))
+                for level in levels
+                for line in search_lines(
+                    cube, side, level, settings.search_angle_deg, LINES_PER_SIDE
+                )
+            ]
+            fit = _best_fit(region, lines, settings)
+            if fit is not None:
+                guesses.append(_Guess(vertebra.level.name, side, fit))
+            elif lines and _may_be_metal(
+                region, lines[0][0].axis, brightness, settings
+            ):
+                line = lines[0][0]
+                undecided.append(UndecidedObject(vertebra.level.name, side, line.axis))
+    screws = _screws(guesses, brightness, settings)
+    undecided.extend(
+        UndecidedObject(guess.level, guess.side, guess.fit.axis)
+        for guess in guesses
+        if not any(_along(screw, guess.fit.axis) for screw in screws)
+        and _may_be_metal(guess.fit.region, guess.fit.axis, brightness, settings)
+    )
+    screws = _without_duplicates(screws, spine)
+    whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
+    region = ScanRegion.of_box(ct, spine.labels, whole)
+    rods = find_rods(region, screws, core_level_hu, ceiling)
+    heads = tuple(_on_rods(screw, rods) for screw in screws)
+    return ScrewSearch(heads, tuple(undecided))
+
+
+def _on_rods(screw: ScrewModel, rods: tuple[RodModel, ...]) -> ScrewModel:
+    """Move a head's centre to where the rod runs through it."""
+    for rod in rods:
+        shift = rod.nearest_on_axis(screw.axis)
+        near = rod.distances_mm(screw.axis.at(shift)[None])[0] < ROD_BESIDE_HEAD_MM
+        if rod.side is screw.side and near and abs(shift) < ROD_BESIDE_HEAD_MM:
+            return replace(
+                screw,
+                axis=ScrewAxis(screw.axis.at(shift), screw.axis.forward),
+                neck_mm=max(screw.neck_mm - shift, 0.0),
+                tip_mm=screw.tip_mm - shift,
+            )
+    return screw
+
+
+ROD_BESIDE_HEAD_MM = 5.0
+"""A rod lies in the slot of a head: this near to its centre."""
+
+
+def _best_fit(
+    region: ScanRegion,
+    lines: list[tuple[BrightLine, Brightness]],
+    settings: ScrewSettings,
+) -> AxisFit | None:
+    """Fit lines, and of those that show a shaft take the one that shows most of it."""
+    for streaky in (False, True):
+        fits = [
+            fit_axis(region, line.axis, brightness, settings, streaky)
+            for line, brightness in lines
+        ]
+        found = [fit for fit in fits if fit is not None]
+        if found:
+            return max(found, key=lambda fit: fit.free_length_mm)
+    return None
+
+
+LINES_PER_SIDE = 3
+"""Different bright lines that are looked at in one pedicle region."""
+
+SEARCH_SHARES = (1.0, 0.67, 0.45)
+"""On an extended scale heads and rods read up to twice as much as a shaft in bone, and
+cobalt chrome three times as much as titanium: the search goes down in steps."""
+
+DEEP_SHADOW_HU, STRONG_METAL_HU = -350.0, 12500.0
+"""Shadows this dark beside shafts tell of steel, cobalt chrome or a starved beam; a
+clipped scan's hidden metal is then taken to be as bright as steel: 12,295-13,568 HU at
+140-100 kVp on 16-bit scales, between titanium and cobalt chrome ("Effect of 16-bit CT
+imaging of metallic implants on dose distribution in radiotherapy"). The limit is ours:
+shadows also depend on the scanner."""
+
+LOWEST_METAL_HU = 2000.0
+"""No shaft of a pedicle screw is darker: titanium reads at least twice as much."""
+
+
+def _search_levels(
+    brightest_hu: float, core_level_hu: float, ceiling_hu: float | None
+) -> tuple[float, ...]:
+    if brightest_hu < min(core_level_hu, LOWEST_METAL_HU):
         return ()
-    # Blur belongs to the scan, not to a screw: all flanks share it.
-    blur = float(np.median([shaft.sigma_mm for shaft in first]))
-    found = []
-    for guess in guesses:
-        shaft = _fit_shaft(guess, core_level_hu, ceiling, blur)
-        model = _complete(guess, shaft, core_level_hu, ceiling, settings)
-        if model is not None:
-            found.append(model)
-    return _without_duplicates(tuple(found), spine)
+    if ceiling_hu is not None:
+        return (core_level_hu,)
+    levels = {max(share * core_level_hu, LOWEST_METAL_HU) for share in SEARCH_SHARES}
+    return tuple(sorted(levels, reverse=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Guess:
-    """A fitted axis with its cross-sections, before radius and tip are known."""
-
-    region: ScanRegion
-    vertebra: Vertebra
-    axis: ScrewAxis
-    sections: CrossSections
-    edge_mm: FloatArray
-    radius_mm: FloatArray
-    free: npt.NDArray[np.bool_]
-
-    @property
-    def typical_mm(self) -> float:
-        return float(np.median(self.radius_mm[self.free]))
-
-    def bare(self, level_hu: float) -> npt.NDArray[np.bool_]:
-        """Planes whose shaft is surrounded by neither cement nor metal."""
-        ring = _ring_hu(self.sections, self.typical_mm)
-        bare: npt.NDArray[np.bool_] = self.free & (ring < 0.35 * level_hu)
-        return bare if bare.sum() >= 6 else self.free
+    level: str
+    side: Side
+    fit: AxisFit
 
 
-def _fit_axis(
-    region: ScanRegion,
-    vertebra: Vertebra,
-    axis: ScrewAxis,
-    level_hu: float,
-    settings: ScrewSettings,
-) -> _Guess | None:
-    """Move an axis into the centres of its free cross-sections."""
-    t = np.arange(-40.0, 40.0, AXIAL_STEP_MM)
-    for _ in range(5):
-        sections = CrossSections.sample(region, axis, t)
-        edge = sections.edge_mm(level_hu)
-        radius, offset, roughness = circle_of_rays(edge)
-        free = (
-            (roughness < settings.maximum_roughness_mm)
-            & (radius > settings.minimum_radius_mm * 0.8)
-            & (radius < settings.maximum_radius_mm + 1.0)
-            & (np.abs(t) < 30.0)
-        )
-        free = _main_run(free, radius)
-        if free.sum() * AXIAL_STEP_MM < settings.minimum_free_length_mm:
-            return None
-        previous, axis = axis, _refit(axis, t[free], offset[free])
-    return _Guess(region, vertebra, previous, sections, edge, radius, free)
-
-
-def _fit_shaft(
-    guess: _Guess, level_hu: float, ceiling_hu: float | None, blur_mm: float | None
-) -> ShaftProfile:
-    bare_t = guess.sections.t_mm[guess.bare(level_hu)]
-    return fit_shaft(
-        guess.region, guess.axis, bare_t, ceiling_hu, guess.typical_mm, blur_mm
+def _screws(
+    guesses: list[_Guess], brightness: Brightness, settings: ScrewSettings
+) -> tuple[ScrewModel, ...]:
+    if not guesses:
+        return ()
+    shadow = float(np.median([guess.fit.shadow_hu for guess in guesses]))
+    if shadow < DEEP_SHADOW_HU:
+        metal_hu = max(STRONG_METAL_HU, brightness.titanium_hu)
+        brightness = replace(brightness, titanium_hu=metal_hu)
+    first = [guess.fit.shaft(brightness, None) for guess in guesses]
+    # Blur belongs to the scan, not to a screw: all flanks share it.
+    seen = [
+        s.sigma_mm for s, g in zip(first, guesses, strict=True) if not g.fit.streaky
+    ]
+    blur = float(np.median(seen)) if seen else SHAFT_BLUR_SIGMA_MM
+    models = (
+        _complete(guess, guess.fit.shaft(brightness, blur), brightness, settings)
+        for guess in guesses
     )
+    return tuple(model for model in models if model is not None)
 
 
 def _complete(
     guess: _Guess,
     shaft: ShaftProfile,
-    level_hu: float,
-    ceiling_hu: float | None,
+    brightness: Brightness,
     settings: ScrewSettings,
 ) -> ScrewModel | None:
     """Add thread, tip and head to a fitted shaft; None where it is no screw."""
+    fit, ceiling_hu = guess.fit, brightness.ceiling_hu
     if not settings.minimum_radius_mm <= shaft.radius_mm <= settings.maximum_radius_mm:
         return None
-    t = guess.sections.t_mm
-    middle = float(t[guess.free].mean())
-    tip = find_tip(guess.region, guess.axis, middle, shaft, ceiling_hu)
+    tip = find_tip(fit.region, fit.axis, fit.middle_mm, shaft, ceiling_hu)
     if tip is None:
         return None
-    neck, head = _find_head(t, guess.radius_mm, guess.edge_mm, guess.typical_mm, middle)
-    if tip.t_mm - head < settings.minimum_length_mm:
+    head = find_head(fit)
+    if tip.t_mm - head.centre_mm < settings.minimum_length_mm:
         return None
-    bare = guess.bare(level_hu) & (t > neck + 1.5) & (t < tip.t_mm - 3.0)
-    thread = estimate_thread(guess.sections, bare, shaft, level_hu, guess.region)
-    taper = estimate_taper(guess.region, guess.axis, tip, shaft, ceiling_hu)
-    side_mm = guess.vertebra.frame.to_local_mm(guess.axis.at(middle))[0]
+    if not _is_screw(fit, shaft, head, brightness, settings):
+        return None
+    taper = estimate_taper(fit.region, fit.axis, tip, shaft, ceiling_hu)
+    # The foremost part of a cone is narrower than the blur and cannot be seen.
+    unseen_mm = taper * min(1.1 * shaft.sigma_mm / shaft.radius_mm, 0.5)
     return ScrewModel(
-        level=guess.vertebra.level.name,
-        side=Side.LEFT if side_mm > 0 else Side.RIGHT,
-        axis=ScrewAxis(guess.axis.at(head), guess.axis.forward),
-        neck_mm=neck - head,
-        tip_mm=tip.t_mm - head,
+        level=guess.level,
+        side=guess.side,
+        axis=ScrewAxis(fit.axis.at(head.centre_mm), fit.axis.forward),
+        neck_mm=head.neck_mm - head.centre_mm,
+        tip_mm=tip.t_mm + unseen_mm - head.centre_mm,
         shaft=shaft,
-        thread=ThreadEstimate(thread, taper),
+        thread=ThreadEstimate(shaft.metal_radius_mm, taper),
         tip_uncertainty_mm=tip.uncertainty_mm,
-        free_length_mm=float(guess.free.sum()) * AXIAL_STEP_MM,
+        free_length_mm=fit.free_length_mm,
     )
 
 
-def _ring_hu(sections: CrossSections, radius_mm: float) -> FloatArray:
-    """Brightest quarter of the ring just outside the shaft's blur, per plane."""
-    r = sections.radius_mm
-    ring = sections.hu[:, :, (r >= radius_mm + 1.2) & (r <= radius_mm + 2.4)].mean(
-        axis=2
+def _is_screw(
+    fit: AxisFit,
+    shaft: ShaftProfile,
+    head: HeadEstimate,
+    brightness: Brightness,
+    settings: ScrewSettings,
+) -> bool:
+    """Tell a screw from a cast of cement: by its head, or by brightness."""
+    if head.radius_mm >= settings.minimum_head_radius_mm:
+        return True
+    certain_hu = settings.certain_share * brightness.titanium_hu
+    if brightness.ceiling_hu is None and fit.plateau_hu >= certain_hu:
+        return True
+    return (
+        head.cut
+        and fit.free_length_mm >= settings.headless_free_length_mm
+        and shaft.radius_mm >= settings.headless_radius_mm
     )
-    upper: FloatArray = np.quantile(ring, 0.75, axis=1)
-    return upper
 
 
-def _main_run(free: npt.NDArray[np.bool_], radius: FloatArray) -> npt.NDArray[np.bool_]:
-    """Free planes whose radius agrees with the most frequent one."""
-    if not free.any():
-        return free
-    # Cement and heads only widen a section: the shaft is the narrow, even part.
-    narrow = float(np.percentile(radius[free], 30.0))
-    agreeing: npt.NDArray[np.bool_] = free & (np.abs(radius - narrow) < 0.5)
-    return agreeing
+def _may_be_metal(
+    region: ScanRegion,
+    axis: ScrewAxis,
+    brightness: Brightness,
+    settings: ScrewSettings,
+) -> bool:
+    """Tell by brightness, where the scan shows it, what cannot be metal."""
+    if brightness.ceiling_hu is not None:
+        return True
+    inside = np.quantile(region.sample_hu(axis.at(np.arange(-8.0, 20.0, 0.5))), 0.75)
+    return bool(inside >= settings.darkest_share * brightness.titanium_hu)
 
 
-def _refit(axis: ScrewAxis, t: FloatArray, offset: FloatArray) -> ScrewAxis:
-    """Shift and tilt an axis so that it runs through the centres of its free planes."""
-    first, second = axis.cross_vectors()
-    if np.ptp(t) < 4.0:
-        shift = offset.mean(axis=0)
-        return ScrewAxis(
-            axis.point + shift[0] * first + shift[1] * second, axis.forward
-        )
-    a = np.polyfit(t, offset[:, 0], 1)
-    b = np.polyfit(t, offset[:, 1], 1)
-    forward = axis.forward + a[0] * first + b[0] * second
-    point = axis.point + a[1] * first + b[1] * second
-    return ScrewAxis(point, forward / np.linalg.norm(forward))
-
-
-def _find_head(
-    t: FloatArray, radius: FloatArray, edge: FloatArray, typical: float, middle: float
-) -> tuple[float, float]:
-    """Go backwards from the shaft to its neck and the centre of its head."""
-    behind = np.flatnonzero(t < middle)[::-1]
-    wide = np.median(edge, axis=1) > typical + 1.2
-    dark = radius < 0.5 * typical
-    neck = end = None
-    for index in behind:
-        if neck is None:
-            if wide[index]:
-                neck = t[index]
-            elif dark[index]:
-                # A shaft without a visible head ends here.
-                return float(t[index]), float(t[index])
-        elif not wide[index]:
-            end = t[index]
-            break
-    if neck is None:
-        return float(t[0]), float(t[0])
-    end = t[0] if end is None else end
-    return float(neck), float(max(0.5 * (neck + end), neck - 9.0))
+def _along(screw: ScrewModel, axis: ScrewAxis) -> bool:
+    """Tell whether a line follows a screw."""
+    distance, _ = screw.distances_mm(axis.at(np.array([-5.0, 0.0, 5.0])))
+    return bool(distance.max() < 2.0)
 
 
 def _without_duplicates(
@@ -382,12 +356,20 @@ def _same_screw(first: ScrewModel, second: ScrewModel) -> bool:
 
 
 def _held_length_mm(model: ScrewModel, spine: Spine) -> float:
-    """Length of the axis inside the body and arch of its vertebra."""
+    """Length of the axis inside or beside the body and arch of its vertebra."""
     vertebra = spine.vertebra(model.level)
     t = np.arange(0.0, model.tip_mm, 0.5)
-    index = np.round(spine.labels.geometry.lps_to_index(model.axis.at(t))).astype(int)
+    first, second = model.axis.cross_vectors()
+    beside = BESIDE_BONE_MM * np.array([0 * first, first, -first, second, -second])
+    points = model.axis.at(t)[:, None] + beside
+    index = np.round(spine.labels.geometry.lps_to_index(points)).astype(int)
     shape = np.array(spine.labels.geometry.shape)
-    index = index[np.all((index >= 0) & (index < shape), axis=1)]
-    values = spine.labels.labels[tuple(index.T)]
+    inside = np.all((index >= 0) & (index < shape), axis=-1)
+    index = np.where(inside[..., None], index, 0)
+    values = spine.labels.labels[tuple(np.moveaxis(index, -1, 0))]
     held = (values == vertebra.level.number) | (values == vertebra.level.arch_number)
-    return float(held.sum()) * 0.5
+    return float((held & inside).any(axis=1).sum()) * 0.5
+
+
+BESIDE_BONE_MM = 3.0
+"""A screw that left the pedicle still lies this near to its vertebra."""

@@ -87,7 +87,7 @@ def subtract_shafts(
         rim = -float(special.ndtri(limit)) * screw.shaft.sigma_mm
         hidden = distance <= max(rim, settings.shell_rim_mm)
         shell[box] |= hidden
-        spill = special.ndtr(-distance / screw.shaft.sigma_mm)
+        spill = screw.shaft.metal_share(distance)
         left = (hu[box] - spill * screw.shaft.metal_hu) / np.maximum(1.0 - spill, 0.5)
         change = ~hidden & (spill > MINIMUM_SPILL)
         hu[box] = np.where(change, np.round(left), hu[box]).astype(np.int16)

@@ -7,8 +7,17 @@ from four sides, then the cheapest height is taken for each place.
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cemscope.geometry import FloatArray
+
+SingleArray = npt.NDArray[np.float32]
+
+LONGEST_STEP_COST = 4.0
+"""Steps that cost more than this are not looked at; costs are scaled to about 1."""
+
+WRAP_PLACES = 16
+"""Places beyond the seam of a circle that a path starts from."""
 
 
 def smooth_surface(
@@ -31,27 +40,36 @@ def smooth_surface(
     ndarray, shape (a, b)
         Heights as fractional indices.
     """
-    heights = np.arange(cost.shape[2], dtype=float)
-    price = step_price * (heights[:, None] - heights[None, :]) ** 2
-    wrap = len(cost) // 2 if closed_first_axis else 0
-    rounded = np.concatenate([cost[len(cost) - wrap :], cost, cost[:wrap]])
-    total = np.zeros_like(cost)
+    single = cost.astype(np.float32)
+    reach = min(
+        cost.shape[2] - 1, int(np.ceil(np.sqrt(LONGEST_STEP_COST / step_price)))
+    )
+    steps = np.arange(-reach, reach + 1, dtype=np.float32)
+    price = np.float32(step_price) * steps**2
+    wrap = min(len(cost) // 2, WRAP_PLACES) if closed_first_axis else 0
+    rounded = np.concatenate([single[len(cost) - wrap :], single, single[:wrap]])
+    total = -3.0 * cost
     for direction in (1, -1):
         total += _along_first(rounded, price, direction)[wrap : wrap + len(cost)]
-        total += _along_first(cost.swapaxes(0, 1), price, direction).swapaxes(0, 1)
-    return _subvoxel_minimum(total - 3.0 * cost)
+        total += _along_first(single.swapaxes(0, 1), price, direction).swapaxes(0, 1)
+    return _subvoxel_minimum(total)
 
 
-def _along_first(cost: FloatArray, price: FloatArray, direction: int) -> FloatArray:
+def _along_first(cost: SingleArray, price: SingleArray, direction: int) -> SingleArray:
     """Path costs along the first axis, from its start (1) or its end (-1)."""
     ordered = cost[::direction]
-    summed = np.empty_like(ordered)
+    reach = len(price) // 2
+    heights = cost.shape[2]
+    summed = np.empty(ordered.shape, np.float32)
     summed[0] = ordered[0]
+    # All steps from one height to the next ones, seen through a window.
+    wide = np.full((cost.shape[1], heights + 2 * reach), np.inf, np.float32)
+    windows = sliding_window_view(wide, len(price), axis=1)
     for k in range(1, len(ordered)):
-        before = summed[k - 1]
-        cheapest = (before[:, None, :] + price[None, :, :]).min(axis=2)
-        summed[k] = ordered[k] + cheapest - before.min(axis=1, keepdims=True)
-    result: FloatArray = summed[::direction]
+        wide[:, reach : reach + heights] = summed[k - 1]
+        cheapest = (windows + price).min(axis=2)
+        summed[k] = ordered[k] + cheapest - summed[k - 1].min(axis=1, keepdims=True)
+    result: SingleArray = summed[::direction]
     return result
 
 

@@ -1,8 +1,9 @@
 """The path of the spinal canal: the landmark that survives implants best.
 
 In an axial plane the canal is soft tissue from which most rays meet bone within two
-centimetres, with the vertebral body in front. The best chain of such points from the
-lowest to the highest slice is found by dynamic programming.
+centimetres, with a vertebral body in front and two like halves on either side. The
+best chain of such points from the lowest to the highest slice is found by dynamic
+programming.
 """
 
 from dataclasses import dataclass
@@ -13,19 +14,33 @@ from scipy import ndimage
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
-from cemscope.segmentation.spine_working_volume import WorkingVolume
+from cemscope.segmentation.mirror_symmetry import axial_symmetry
+from cemscope.segmentation.smooth_line import smooth_line
+from cemscope.segmentation.spine_working_volume import WorkingVolume, coarser
 
 ScoreArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
+CONTENT_HU = (-55.0, -20.0, 80.0, 140.0)
+CONTENT_SHARE = (0.7, 1.0, 1.0, 0.4)
+"""What a point keeps of its score by its own value: the canal holds fat (most in the
+sacrum; working volumes cut off below it), cord and fluid; marrow is denser."""
 
-SYMMETRY_HALF_WIDTH_MM = 30.0
-"""Half the width of the part of an axial slice that is compared with its mirror."""
+SOFT_TISSUE_HU = -20.0
+"""Denser voxels are the patient."""
 
-SYMMETRY_IN_FRONT_MM = 40.0
-"""How far that part reaches to the front: over the vertebral body."""
+GAP_MM = 45.0
+LEAST_IN_GAP = 0.6
+"""Over this length the mean score reaches this share of a good one all along a
+canal."""
 
-SYMMETRY_BEHIND_MM = 30.0
-"""How far it reaches to the back: over the spinous process."""
+BEYOND_MM = 45.0
+"""How far beyond a first path the canal is looked for once more."""
+
+BODY_IN_FRONT_MM = (18.0, 25.0)
+"""From the canal's centre into the body, in the neck and in the lumbar spine. The
+body's middle is half the sum of both depths away (lumbar: 18 and 35 mm, Panjabi 1992,
+doi:10.1097/00007632-199203000-00010)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +49,69 @@ class CanalSettings:
 
     Attributes
     ----------
+    grid_mm : float
+        Cubes on which the canal is looked for.
     bone_above_hu : float
         A ray meets bone at this value (after taming; cortex of the canal's wall).
     ray_mm : float
         Furthest distance of that bone.
     ray_count : int
         Rays per point, evenly round the circle.
+    level_mm : float
+        Bone that a ray meets this far above or below counts too: pedicles and laminae
+        leave gaps between them.
     clear_radius_mm : float
         The canal's centre is at least this far from bone.
     tube_mm : float
         Scores are averaged (Gaussian sigma) over this length of the canal.
-    body_in_front_mm : float
-        Distance from the canal's centre to the middle of the vertebral body.
     body_contrast_hu : float
         A body this much denser than its soft surroundings gives full marks.
+    least_front : float
+        What a point keeps of its score without any body in front.
+    least_symmetry : float
+        What a point keeps of its score where its halves are not alike.
     symmetry_from_score : float
         Points below this score are not looked at closer.
-    largest_step_mm : float
-        How far the path may move sideways from one slice of 2 mm to the next.
+    steepest : float
+        How far the path may move sideways, as a multiple of its rise.
     step_price : float
         Score lost per mm of such a step.
     off_midline_price : float
         Score lost per mm away from the middle of the spine.
     shortest_mm : float
         A shorter stretch of canal is not a spine.
-    good_score : float
-        Smoothed score (0 ... 1) that the path must reach to count as canal.
+    steady_mm : float
+        Gaussian sigma of the smooth line that the path follows.
+    detour_mm, detour_price : float
+        Distance from that line that is free, and score lost per mm beyond it.
+    good_share : float
+        Share of the path's best scores (80th percentile) that is as likely canal as
+        not: the stretch of path is taken that most exceeds it in sum, so that a weak
+        part between clear ones is bridged.
+    good_score : tuple of float
+        Limits of that score.
     """
 
+    grid_mm: float = 3.0
     bone_above_hu: float = 170.0
     ray_mm: float = 18.0
     ray_count: int = 16
+    level_mm: float = 6.0
     clear_radius_mm: float = 6.0
     tube_mm: float = 5.0
-    body_in_front_mm: float = 24.0
     body_contrast_hu: float = 100.0
+    least_front: float = 0.4
+    least_symmetry: float = 0.1
     symmetry_from_score: float = 0.2
-    largest_step_mm: float = 4.0
+    steepest: float = 1.5
     step_price: float = 0.03
     off_midline_price: float = 0.004
     shortest_mm: float = 24.0
-    good_score: float = 0.3
+    steady_mm: float = 15.0
+    detour_mm: float = 4.0
+    detour_price: float = 0.04
+    good_share: float = 0.45
+    good_score: tuple[float, float] = (0.18, 0.3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +121,7 @@ class CanalPath:
     Attributes
     ----------
     points_lps_mm : ndarray, shape (n, 3)
-        One point per slice of the working grid, ascending in z.
+        One point per slice of the search grid, ascending in z.
     scores : ndarray, shape (n,)
         How much each point looks like a canal (0 ... 1).
     """
@@ -94,108 +131,178 @@ class CanalPath:
 
 
 def find_canal(coarse: WorkingVolume, settings: CanalSettings) -> CanalPath:
-    """Find the canal on a coarse working grid (about 2 mm).
+    """Find the canal in a working volume of the whole scan.
 
     Raises
     ------
     NoVertebraFoundError
         If no stretch of the best path looks like a canal.
     """
-    score = canal_likeness(coarse, settings)
-    path = _best_path(score, coarse, settings, centre_column=None)
-    on_path = score[np.arange(len(path)), path[:, 0], path[:, 1]]
-    # The clearest part of a first path tells where the spine's midline is.
-    weight = np.maximum(on_path - settings.good_score, 0.0) + 1e-6
-    middle = float((path[:, 1] * weight).sum() / weight.sum())
-    path = _best_path(score, coarse, settings, centre_column=middle)
-    on_path = score[np.arange(len(path)), path[:, 0], path[:, 1]].astype(float)
-    spacing = coarse.geometry.spacing_mm[0]
-    smooth = ndimage.gaussian_filter1d(on_path, 10.0 / spacing, mode="nearest")
-    first, last = _longest_run(smooth >= settings.good_score)
+    volume = coarser(coarse, settings.grid_mm)
+    spacing = volume.geometry.spacing_mm[0]
+    score = canal_likeness(volume, settings)
+    tissue = (volume.hu > SOFT_TISSUE_HU).sum(axis=(0, 1)) + 1.0
+    path = _path_in_midline(score, tissue, spacing, settings)
+    first, last = _canal_part(_on_path(score, path), spacing, settings)
+    # Once more without what lies far beyond: it drew the ends of the path aside.
+    more = round(BEYOND_MM / spacing)
+    low, high = max(first - more, 0), min(last + more, len(score))
+    if last > first:
+        path = _path_in_midline(score[low:high], tissue, spacing, settings)
+        first, last = _canal_part(_on_path(score[low:high], path), spacing, settings)
+        first, last = first + low, last + low
     if (last - first) * spacing < settings.shortest_mm:
         raise NoVertebraFoundError(
             f"expected a spine with at least {settings.shortest_mm:.0f} mm of spinal "
             f"canal, found {max(last - first, 0) * spacing:.0f} mm that looks like it. "
             "Is this a CT of the spine?"
         )
-    index = np.column_stack([np.arange(first, last), path[first:last]])
-    return CanalPath(coarse.geometry.index_to_lps(index), smooth[first:last])
+    chosen = path[first - low : last - low]
+    index = np.column_stack([np.arange(first, last), chosen]).astype(float)
+    index[:, 1:] += _between_voxels(score, index.astype(int))
+    scores = _on_path(score[first:last], chosen)
+    return CanalPath(volume.geometry.index_to_lps(index), scores)
 
 
-def canal_likeness(coarse: WorkingVolume, settings: CanalSettings) -> ScoreArray:
+def _path_in_midline(
+    score: ScoreArray,
+    tissue: npt.NDArray[np.float64],
+    spacing: float,
+    settings: CanalSettings,
+) -> npt.NDArray[np.int64]:
+    """Row and column per slice of the path that is taken for the canal.
+
+    The spine lies in the middle of the trunk, or of the part that was scanned; the
+    clearest part of a first path tells where its own midline is.
+    """
+    columns = np.arange(score.shape[2])
+    middle = float((columns * tissue).sum() / tissue.sum())
+    path = np.zeros((len(score), 2), np.int64)
+    for _ in range(2):
+        price = settings.off_midline_price * spacing * np.abs(columns - middle)
+        path = _best_path(score - price.astype(np.float32), spacing, settings)
+        weight = _on_path(score, path) ** 2 + 1e-6
+        middle = float((path[:, 1] * weight).sum() / weight.sum())
+    return _best_path(_near_line(score, path, spacing, settings), spacing, settings)
+
+
+def _canal_part(
+    on_path: FloatArray, spacing: float, settings: CanalSettings
+) -> tuple[int, int]:
+    """First and last slice (exclusive) in which a path runs through the canal."""
+    usual = float(np.percentile(on_path, 80))
+    good = float(np.clip(settings.good_share * usual, *settings.good_score))
+    # A streak hides the canal over a centimetre or two; where nothing looks like it for
+    # longer, the path has left the spine, for another bone perhaps.
+    around = ndimage.uniform_filter1d(on_path, round(GAP_MM / spacing), mode="nearest")
+    return _best_stretch(
+        np.where(around < LEAST_IN_GAP * good, -np.inf, on_path - good)
+    )
+
+
+def _on_path(score: ScoreArray, path: npt.NDArray[np.int64]) -> FloatArray:
+    found: FloatArray = score[np.arange(len(path)), path[:, 0], path[:, 1]].astype(
+        float
+    )
+    return found
+
+
+def _near_line(
+    score: ScoreArray,
+    path: npt.NDArray[np.int64],
+    spacing: float,
+    settings: CanalSettings,
+) -> ScoreArray:
+    """Lower the score away from the smooth line through a path without its detours.
+
+    A canal bends with a radius of 60 mm or more; a path that leaves and returns within
+    a vertebra's height has left the canal, for a dark streak through a body, say.
+    """
+    z_mm = spacing * np.arange(len(path), dtype=np.float64)
+    weight = _on_path(score, path) ** 2
+    line = path.astype(float)
+    for _ in range(4):
+        line = smooth_line(z_mm, path.astype(float), weight, settings.steady_mm)
+        away_mm = np.hypot(*(path - line).T) * spacing
+        weight = _on_path(score, path) ** 2 * (away_mm <= settings.detour_mm)
+    row = np.arange(score.shape[1])[None, :, None] - line[:, 0, None, None]
+    column = np.arange(score.shape[2])[None, None, :] - line[:, 1, None, None]
+    away = np.hypot(row, column).astype(np.float32) * spacing - settings.detour_mm
+    lowered: ScoreArray = score - settings.detour_price * np.clip(away, 0.0, 25.0)
+    return lowered
+
+
+def canal_likeness(volume: WorkingVolume, settings: CanalSettings) -> ScoreArray:
     """Score every voxel of a coarse grid as centre of the canal (0 ... 1)."""
-    spacing = coarse.geometry.spacing_mm[0]
-    bone = coarse.hu > settings.bone_above_hu
-    met = np.zeros(bone.shape, np.float32)
-    for k in range(settings.ray_count):
-        angle = 2 * np.pi * (k + 0.5) / settings.ray_count
-        hit = np.zeros_like(bone)
-        seen: set[tuple[int, int]] = set()
-        for distance in np.arange(spacing, settings.ray_mm + 1e-6, spacing):
-            row = round(float(distance * np.sin(angle) / spacing))
-            column = round(float(distance * np.cos(angle) / spacing))
-            if (row, column) not in seen:
-                seen.add((row, column))
-                _or_shifted(hit, bone, row, column)
-        met += hit
-    met /= settings.ray_count
-    body = ndimage.gaussian_filter(
-        coarse.hu, [14.0 / spacing, 5.0 / spacing, 5.0 / spacing], mode="nearest"
-    )
-    around = ndimage.gaussian_filter(
-        coarse.hu, [14.0 / spacing, 24.0 / spacing, 24.0 / spacing], mode="nearest"
-    )
-    contrast = np.clip((body - around) / settings.body_contrast_hu, 0.0, 1.0)
-    front = np.zeros_like(contrast)
-    steps = round(settings.body_in_front_mm / spacing)
-    if steps < contrast.shape[1]:
-        front[:, steps:] = contrast[:, : contrast.shape[1] - steps]
+    spacing = volume.geometry.spacing_mm[0]
+    bone = volume.hu > settings.bone_above_hu
+    score = _surrounded(bone, spacing, settings)
     clear_mm = ndimage.distance_transform_edt(~bone) * spacing
-    clear = np.clip(clear_mm / settings.clear_radius_mm, 0.0, 1.0)
-    clear *= np.clip((coarse.hu + 50.0) / 40.0, 0.0, 1.0)
-    score: ScoreArray = ((0.6 * met + 0.4 * front) * clear).astype(np.float32)
-    score *= coarse.inside
+    score *= np.clip(clear_mm / settings.clear_radius_mm, 0.0, 1.0)
+    score *= np.interp(volume.hu, CONTENT_HU, CONTENT_SHARE).astype(np.float32)
+    score *= volume.inside
+    front = _body_in_front(volume.hu, spacing, settings)
+    score *= settings.least_front + (1.0 - settings.least_front) * front
     likely = np.argwhere(score > settings.symmetry_from_score)
-    symmetry = _left_right_symmetry(coarse.hu, likely, spacing)
-    score[tuple(likely.T)] *= symmetry
+    symmetry = axial_symmetry(volume.hu, likely, spacing)
+    kept = settings.least_symmetry + (1.0 - settings.least_symmetry) * symmetry
+    score[tuple(likely.T)] *= kept
     smooth: ScoreArray = ndimage.gaussian_filter1d(
         score, settings.tube_mm / spacing, axis=0, mode="nearest"
     )
     return smooth
 
 
-def _left_right_symmetry(
-    hu: ScoreArray, index: npt.NDArray[np.int64], spacing: float
+def _surrounded(bone: BoolArray, spacing: float, settings: CanalSettings) -> ScoreArray:
+    """Share of axial rays that meet bone, here or a little above or below."""
+    met = np.zeros(bone.shape, np.float32)
+    window = 2 * round(settings.level_mm / spacing) + 1
+    for k in range(settings.ray_count):
+        angle = 2 * np.pi * (k + 0.5) / settings.ray_count
+        hit = np.zeros_like(bone)
+        seen: set[tuple[int, int]] = set()
+        for distance in np.arange(spacing, settings.ray_mm + 1e-6, spacing / 2):
+            row = round(float(distance * np.sin(angle) / spacing))
+            column = round(float(distance * np.cos(angle) / spacing))
+            if (row, column) not in seen:
+                seen.add((row, column))
+                _or_shifted(hit, bone, row, column)
+        near = ndimage.maximum_filter1d(hit.view(np.uint8), window, axis=0)
+        met += near
+    met /= settings.ray_count
+    return met
+
+
+def _body_in_front(
+    hu: ScoreArray, spacing: float, settings: CanalSettings
 ) -> ScoreArray:
-    """Correlation (0 ... 1) of the axial surroundings of voxels with their mirror."""
-    reach = round(SYMMETRY_HALF_WIDTH_MM / spacing)
-    rows = np.arange(
-        -round(SYMMETRY_IN_FRONT_MM / spacing),
-        round(SYMMETRY_BEHIND_MM / spacing) + 1,
-        2,
+    """Contrast (0 ... 1) of what lies in front with its surroundings and the canal.
+
+    Spongy bone of a body is surrounded by bone as well, but not darker than it.
+    """
+    along = 14.0 / spacing
+    body = ndimage.gaussian_filter(
+        hu, [along, 5.0 / spacing, 5.0 / spacing], mode="nearest", truncate=2.5
     )
-    result = np.zeros(len(index), np.float32)
-    if not len(index):
-        return result
-    offsets = np.arange(1, reach + 1)
-    for part in np.array_split(np.arange(len(index)), len(index) // 20_000 + 1):
-        z, y, x = index[part].T
-        row = np.clip(y[:, None] + rows, 0, hu.shape[1] - 1)[:, :, None]
-        left = np.clip(x[:, None] + offsets, 0, hu.shape[2] - 1)[:, None, :]
-        right = np.clip(x[:, None] - offsets, 0, hu.shape[2] - 1)[:, None, :]
-        one = hu[z[:, None, None], row, left].reshape(len(part), -1)
-        other = hu[z[:, None, None], row, right].reshape(len(part), -1)
-        both = np.concatenate([one, other], axis=1)
-        middle = both.mean(axis=1, keepdims=True)
-        spread = ((both - middle) ** 2).mean(axis=1) + 1.0
-        shared = ((one - middle) * (other - middle)).mean(axis=1)
-        result[part] = np.clip(shared / spread, 0.0, 1.0)
-    return result
+    around = ndimage.gaussian_filter(
+        body, [0.0, 23.0 / spacing, 23.0 / spacing], mode="nearest", truncate=2.5
+    )
+    own = ndimage.gaussian_filter(
+        hu, [6.0 / spacing, 2.0 / spacing, 2.0 / spacing], mode="nearest", truncate=2.5
+    )
+    front = np.zeros_like(hu)
+    for distance in BODY_IN_FRONT_MM:
+        steps = round(distance / spacing)
+        rows = hu.shape[1] - steps
+        if rows > 0:
+            darker = np.maximum(around[:, :rows], own[:, steps:])
+            there = front[:, steps:]
+            np.maximum(there, body[:, :rows] - darker, out=there)
+    contrast: ScoreArray = np.clip(front / settings.body_contrast_hu, 0.0, 1.0)
+    return contrast
 
 
-def _or_shifted(
-    target: npt.NDArray[np.bool_], source: npt.NDArray[np.bool_], row: int, column: int
-) -> None:
+def _or_shifted(target: BoolArray, source: BoolArray, row: int, column: int) -> None:
     """``target[z, y, x] |= source[z, y + row, x + column]`` inside the array."""
     rows, columns = source.shape[1:]
     if abs(row) >= rows or abs(column) >= columns:
@@ -209,24 +316,18 @@ def _or_shifted(
 
 def _best_path(
     score: ScoreArray,
-    coarse: WorkingVolume,
+    spacing: float,
     settings: CanalSettings,
-    centre_column: float | None,
 ) -> npt.NDArray[np.int64]:
     """Row and column per slice of the chain with the highest total score."""
-    spacing = coarse.geometry.spacing_mm[0]
-    reach = max(1, round(settings.largest_step_mm / spacing))
+    reach = max(1, round(settings.steepest))
     offsets = [
         (dy, dx)
         for dy in range(-reach, reach + 1)
         for dx in range(-reach, reach + 1)
         if dy * dy + dx * dx <= reach * reach
     ]
-    off_midline = np.zeros(score.shape[2], np.float32)
-    if centre_column is not None:
-        distance_mm = np.abs(np.arange(score.shape[2]) - centre_column) * spacing
-        off_midline = (settings.off_midline_price * distance_mm).astype(np.float32)
-    total = score[0] - off_midline
+    total = score[0]
     choices = np.zeros(score.shape, np.int8)
     for z in range(1, len(score)):
         padded = np.pad(total, reach, constant_values=-np.inf)
@@ -243,7 +344,7 @@ def _best_path(
             better = moved > best
             best[better] = moved[better]
             choices[z][better] = number
-        total = best + score[z] - off_midline
+        total = best + score[z]
     path = np.zeros((len(score), 2), np.int64)
     path[-1] = np.unravel_index(int(total.argmax()), total.shape)
     for z in range(len(score) - 1, 0, -1):
@@ -251,11 +352,30 @@ def _best_path(
     return path
 
 
-def _longest_run(good: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Start and stop of the longest stretch of True (0, 0 if there is none)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(np.int8), [0]])))
-    if not len(edges):
-        return 0, 0
-    starts, stops = edges[::2], edges[1::2]
-    longest = int((stops - starts).argmax())
-    return int(starts[longest]), int(stops[longest])
+def _between_voxels(score: ScoreArray, index: npt.NDArray[np.int64]) -> FloatArray:
+    """Centre of the score over the neighbours of voxels, less the voxel itself."""
+    moved = np.zeros((len(index), 2))
+    total = np.full(len(index), 1e-6)
+    z, row, column = index.T
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            y = np.clip(row + dy, 0, score.shape[1] - 1)
+            x = np.clip(column + dx, 0, score.shape[2] - 1)
+            weight = score[z, y, x].astype(float) ** 2
+            total += weight
+            moved += weight[:, None] * [dy, dx]
+    result: FloatArray = moved / total[:, None]
+    return result
+
+
+def _best_stretch(gain: FloatArray) -> tuple[int, int]:
+    """Start and stop of the stretch with the largest sum (Kadane's algorithm)."""
+    best, first, last = 0.0, 0, 0
+    total, start = 0.0, 0
+    for k, value in enumerate(gain):
+        if total <= 0.0:
+            total, start = 0.0, k
+        total += float(value)
+        if total > best:
+            best, first, last = total, start, k + 1
+    return first, last

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from cemscope.geometry import FloatArray
+from cemscope.segmentation.smooth_line import smooth_line
 from cemscope.segmentation.spinal_canal import CanalPath
 from cemscope.segmentation.spine_working_volume import WorkingArray, WorkingVolume
 
@@ -119,7 +120,7 @@ def spine_axis(
     settings
         Tunables.
     """
-    points, start, stop = _smooth_line(path.points_lps_mm, settings)
+    points, start, stop = _smooth_line(path, settings)
     superior = np.gradient(points, axis=0)
     superior /= np.linalg.norm(superior, axis=1, keepdims=True)
     back = np.array([0.0, 1.0, 0.0])
@@ -135,18 +136,13 @@ def spine_axis(
 
 
 def _smooth_line(
-    points: FloatArray, settings: AxisSettings
+    path: CanalPath, settings: AxisSettings
 ) -> tuple[FloatArray, int, int]:
     """Smooth, extend and resample the path; also the steps where the canal was seen."""
+    points = path.points_lps_mm
     step = float(np.median(np.diff(points[:, 2])))
-    sigma = settings.smooth_mm / step
-    # Padding by point reflection keeps the slope at the ends.
-    pad = min(len(points) - 1, round(3 * sigma))
-    before = 2 * points[0] - points[pad:0:-1]
-    after = 2 * points[-1] - points[-2 : -pad - 2 : -1]
-    smooth = ndimage.gaussian_filter1d(
-        np.concatenate([before, points, after]), sigma, axis=0, mode="nearest"
-    )[pad : pad + len(points)]
+    trust = np.maximum(path.scores, 0.02) ** 2
+    smooth = smooth_line(points[:, 2], points, trust, settings.smooth_mm)
     slope_over = min(len(smooth) - 1, max(1, round(15.0 / step)))
     down = smooth[0] - smooth[slope_over]
     up = smooth[-1] - smooth[-1 - slope_over]

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.geometry import FloatArray, VoxelGeometry
-from cemscope.volume import CTVolume
+from cemscope.segmentation.worker_threads import side_by_side
+from cemscope.volume import CTVolume, HUArray
 
 WorkingArray = npt.NDArray[np.float32]
 
@@ -22,6 +23,9 @@ PADDED_BELOW_HU = -1000
 
 MAX_WORKING_VOXELS = 60_000_000
 """A request for more voxels than this is a mistake in the caller."""
+
+TURNED_SLAB = 16
+"""Slices of an oblique scan's cubes that are interpolated at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +123,47 @@ def working_volume(
         low, high = np.maximum(low, box_lps_mm[0]), np.minimum(high, box_lps_mm[1])
     if (high < low).any():
         raise ValueError("the box lies outside the scan")
-    # Whole multiples of the spacing: a shifted or flipped scan of the same patient
-    # is sampled at the same points.
-    first = np.ceil(low / spacing_mm - 1e-6) * spacing_mm
-    count = np.maximum(np.floor((high - first) / spacing_mm + 1e-6), 0).astype(int) + 1
-    if int(np.prod(count)) > MAX_WORKING_VOXELS:
-        raise ValueError(f"{count} cubes of {spacing_mm} mm are too many")
-    geometry = VoxelGeometry.from_axes(
-        (int(count[2]), int(count[1]), int(count[0])),
-        (spacing_mm,) * 3,
-        origin_lps_mm=tuple(first),
-    )
+    geometry = _cubes(low, high, spacing_mm)
     hu, inside, coarse = _averaged(ct, geometry, spacing_mm, window)
     to_coarse = np.linalg.inv(coarse.affine_lps) @ geometry.affine_lps
     return WorkingVolume(
         _interpolated(hu, to_coarse, geometry.shape, extended=True),
         _interpolated(inside, to_coarse, geometry.shape, extended=False),
         geometry,
+    )
+
+
+def coarser(volume: WorkingVolume, spacing_mm: float) -> WorkingVolume:
+    """Bring a working volume to larger cubes, if it does not have them already."""
+    corners = volume.geometry.corners_lps_mm()
+    own_mm = volume.geometry.spacing_mm[0]
+    if spacing_mm <= own_mm * 1.01:
+        return volume
+    geometry = _cubes(corners.min(axis=0), corners.max(axis=0), spacing_mm)
+    mapping = np.linalg.inv(volume.geometry.affine_lps) @ geometry.affine_lps
+    # Blur makes up for the difference of two boxes' widths (variance a twelfth).
+    sigma = np.sqrt((spacing_mm**2 - own_mm**2) / 12.0) / own_mm
+    hu = ndimage.gaussian_filter(volume.hu, sigma, mode="nearest", truncate=2.5)
+    return WorkingVolume(
+        _interpolated(hu, mapping, geometry.shape, extended=True),
+        _interpolated(volume.inside, mapping, geometry.shape, extended=False),
+        geometry,
+    )
+
+
+def _cubes(low: FloatArray, high: FloatArray, spacing_mm: float) -> VoxelGeometry:
+    """Cubes at whole multiples of their edge.
+
+    So a shifted, cropped or flipped scan of a patient is read at the same points.
+    """
+    first = np.ceil(low / spacing_mm - 1e-6) * spacing_mm
+    count = np.maximum(np.floor((high - first) / spacing_mm + 1e-6), 0).astype(int) + 1
+    if int(np.prod(count)) > MAX_WORKING_VOXELS:
+        raise ValueError(f"{count} cubes of {spacing_mm} mm are too many")
+    return VoxelGeometry.from_axes(
+        (int(count[2]), int(count[1]), int(count[0])),
+        (spacing_mm,) * 3,
+        origin_lps_mm=tuple(first),
     )
 
 
@@ -149,30 +177,83 @@ def _interpolated(
     """Interpolate linearly; beyond the array its border is extended, or 0 stands."""
     matrix, offset = mapping[:3, :3], mapping[:3, 3]
     if not np.allclose(matrix, np.diag(np.diag(matrix)), rtol=0.0, atol=1e-9):
-        result: WorkingArray = ndimage.affine_transform(
-            values,
-            matrix,
-            offset,
-            shape,
-            order=1,
-            mode="nearest" if extended else "constant",
-            cval=0.0,
-        )
-        return result
+        return _turned(values, mapping, shape, extended=extended)
     # Grids with the same axes: axis by axis is several times faster.
+    places = []
     for axis, (n, size) in enumerate(zip(shape, values.shape, strict=True)):
         at = matrix[axis, axis] * np.arange(n) + offset[axis]
         clipped = np.clip(at, 0.0, size - 1)
-        low = np.minimum(clipped.astype(int), max(size - 2, 0))
-        across = [1, 1, 1]
-        across[axis] = n
-        upper = (clipped - low).astype(np.float32).reshape(across)
-        values = np.take(values, low, axis) * (1 - upper) + upper * np.take(
-            values, np.minimum(low + 1, size - 1), axis
-        )
-        if not extended:
-            values *= (np.abs(clipped - at) < 1e-6).reshape(across)
+        places.append((clipped, np.abs(clipped - at) < 1e-6))
+    everywhere = not extended and bool(values.all())
+    if everywhere:
+        values = np.ones(shape, np.float32)
+    else:
+        for axis in np.argsort(
+            [n / m for n, m in zip(shape, values.shape, strict=True)]
+        ):
+            values = _between(values, places[axis][0], int(axis))
+    if not extended:
+        for axis, (_, within) in enumerate(places):
+            if not within.all():
+                index: list[slice | npt.NDArray[np.bool_]] = [slice(None)] * 3
+                index[axis] = ~within
+                values[tuple(index)] = 0.0
     return values
+
+
+def _turned(
+    values: WorkingArray,
+    mapping: FloatArray,
+    shape: tuple[int, int, int],
+    *,
+    extended: bool,
+) -> WorkingArray:
+    """`_interpolated` for grids with different axes."""
+    matrix, offset = mapping[:3, :3], mapping[:3, 3]
+    result = np.empty(shape, np.float32)
+    everywhere = not extended and bool(values.all())
+    rows, columns = np.arange(shape[1])[:, None], np.arange(shape[2])
+
+    def fill(first: int) -> None:
+        part = result[first : first + TURNED_SLAB]
+        start = matrix[:, 0] * first + offset
+        if not everywhere:
+            ndimage.affine_transform(
+                values,
+                matrix,
+                start,
+                part.shape,
+                part,
+                order=1,
+                mode="nearest" if extended else "constant",
+                cval=0.0,
+            )
+            return
+        for k in range(len(part)):
+            within = np.ones(shape[1:], np.bool_)
+            for axis, size in enumerate(values.shape):
+                line, across = matrix[axis, 1] * rows, matrix[axis, 2] * columns
+                at = line + (across + (start[axis] + matrix[axis, 0] * k))
+                within &= (at >= 0.0) & (at <= size - 1)
+            part[k] = within
+
+    side_by_side(fill, range(0, shape[0], TURNED_SLAB))
+    return result
+
+
+def _between(values: WorkingArray, at: FloatArray, axis: int) -> WorkingArray:
+    """Interpolate linearly along one axis at fractional places inside it."""
+    low = np.minimum(at.astype(int), max(values.shape[axis] - 2, 0))
+    across = [1, 1, 1]
+    across[axis] = len(at)
+    share = (at - low).astype(np.float32).reshape(across)
+    mixed: WorkingArray = np.take(values, low, axis)
+    if share.any():
+        upper = np.take(values, np.minimum(low + 1, values.shape[axis] - 1), axis)
+        upper -= mixed
+        upper *= share
+        mixed += upper
+    return mixed
 
 
 def _averaged(
@@ -186,24 +267,54 @@ def _averaged(
     block = np.maximum(np.floor(spacing_mm / np.asarray(ct.spacing_mm) + 0.05), 1)
     block = np.minimum(block.astype(int), stops.astype(int) - starts)
     count = (stops.astype(int) - starts) // block
-    hu = np.empty(tuple(count), np.float32)
-    inside = np.empty(tuple(count), np.float32)
+    shape = (int(count[0]), int(count[1]), int(count[2]))
+    hu = np.empty(shape, np.float32)
+    inside = np.empty(shape, np.float32)
     rows = slice(starts[1], starts[1] + count[1] * block[1])
     columns = slice(starts[2], starts[2] + count[2] * block[2])
-    shape = (block[0], count[1], block[1], count[2], block[2])
-    for k in range(int(count[0])):
+    row, column = (
+        slice(block[1] // 2, None, block[1]),
+        slice(block[2] // 2, None, block[2]),
+    )
+
+    def average(k: int) -> None:
         first = starts[0] + k * block[0]
         slab = ct.hu[first : first + block[0], rows, columns]
-        tamed = np.clip(slab, window.floor_hu, window.ceiling_hu).astype(np.float32)
-        tamed[slab > window.metal_above_hu] = window.metal_as_hu
-        # Slices first, then rows, then columns: much faster than all at once.
-        hu[k] = tamed.mean(axis=0).reshape(shape[1:]).mean(axis=1).mean(axis=2)
-        middle = slab[
-            block[0] // 2, block[1] // 2 :: block[1], block[2] // 2 :: block[2]
-        ]
-        inside[k] = middle > PADDED_BELOW_HU
+        total = _summed(_tamed(slab, window), block)
+        np.divide(total, np.float32(np.prod(block)), out=hu[k])
+        inside[k] = slab[block[0] // 2, row, column] > PADDED_BELOW_HU
+
+    side_by_side(average, range(shape[0]))
     affine = ct.geometry.affine_lps.copy()
     affine[:3, 3] = ct.geometry.index_to_lps(starts + (block - 1) / 2)
     affine[:3, :3] *= block
-    shape3 = (int(count[0]), int(count[1]), int(count[2]))
-    return hu, inside, VoxelGeometry(shape3, affine)
+    return hu, inside, VoxelGeometry(shape, affine)
+
+
+def _tamed(slab: HUArray, window: IntensityWindow) -> HUArray:
+    """Cut values to the window; metal gets the value of bone."""
+    limits = np.iinfo(np.int16)
+    low = np.int16(max(window.floor_hu, limits.min))
+    high = np.int16(min(window.ceiling_hu, limits.max))
+    tamed: HUArray = np.clip(slab, low, high)
+    if window.metal_above_hu < limits.max:
+        metal = slab > np.int16(window.metal_above_hu)
+        if metal.any():
+            tamed[metal] = np.int16(window.metal_as_hu)
+    return tamed
+
+
+def _summed(slab: HUArray, block: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Sum over blocks, shape (rows, columns) of them."""
+    total: npt.NDArray[np.int32] = slab[0].astype(np.int32)
+    for part in slab[1:]:
+        total += part
+    rows: npt.NDArray[np.int32] = total[:: block[1]].copy() if block[1] > 1 else total
+    for k in range(1, block[1]):
+        rows += total[k :: block[1]]
+    columns: npt.NDArray[np.int32] = (
+        rows[:, :: block[2]].copy() if block[2] > 1 else rows
+    )
+    for k in range(1, block[2]):
+        columns += rows[:, k :: block[2]]
+    return columns

@@ -35,6 +35,15 @@ _MAX_TWIST_DEG = 35.0
 """Neighbouring vertebrae are turned against each other by less; a damaged outline
 whose canal seems to lie further round is not believed."""
 
+_SECOND_BODY = 0.4
+"""A second piece in front of the canal that holds this share of the first one is
+another body; fragments of a burst body are smaller or lie beside the first."""
+
+_TALL_FACTOR = 1.3
+"""A body taller than this times its mean width is two: bodies of adults are 0.6 to 0.95
+times as tall as wide (Panjabi 1991, doi:10.1097/00007632-199108000-00006, and 1992,
+doi:10.1097/00007632-199203000-00010)."""
+
 _ROUNDS = 2
 """The first cut gives the frame in which the second one is made."""
 
@@ -117,7 +126,7 @@ def cut_vertebra(
     Raises
     ------
     SegmentationError
-        If no body is left after the cut.
+        If no body is left after the cut, or two are.
     """
     settings = settings or CutSettings()
     points = geometry.index_to_lps(np.argwhere(mask))
@@ -131,7 +140,9 @@ def cut_vertebra(
     frame = _first_frame(hole, points, behind)
     body = mask
     for _ in range(_ROUNDS):
-        body = _cut_in_frame(mask, geometry, frame, hole, settings)
+        in_front = _cut_in_frame(mask, geometry, frame, hole, settings)
+        _require_one_piece(in_front, geometry, hole.axis)
+        body = _largest_part(in_front)
         volume_ml = _volume_ml(body, geometry)
         if volume_ml < settings.min_body_ml:
             raise SegmentationError(
@@ -283,7 +294,7 @@ def _cut_in_frame(
     in_front &= (local[:, 0] >= low[row]) & (local[:, 0] <= high[row])
     body = np.zeros_like(mask)
     body[tuple(indices[in_front].T)] = True
-    return _largest_part(body)
+    return body
 
 
 def _canal_width(
@@ -301,6 +312,49 @@ def _canal_width(
     sideways = frame.to_local_mm(points)[:, 0]
     low, high = np.percentile(sideways, [5, 95])
     return float(low + high) / 2, max(float(high - low) / 2, 3.0)
+
+
+def _require_one_piece(
+    in_front: BoolArray, geometry: VoxelGeometry, axis: FloatArray
+) -> None:
+    """Refuse a label that holds the bodies of two vertebrae."""
+    parts, count = ndimage.label(in_front)
+    if count < 2:
+        return
+    sizes = np.bincount(parts.ravel())[1:]
+    first, second = (int(n) + 1 for n in np.argsort(sizes)[::-1][:2])
+    if sizes[second - 1] < _SECOND_BODY * sizes[first - 1]:
+        return
+    points = [
+        geometry.index_to_lps(np.argwhere(parts == n)) @ axis for n in (first, second)
+    ]
+    apart_mm = abs(float(points[0].mean() - points[1].mean()))
+    if apart_mm > 0.7 * float(np.ptp(points[0])):
+        volumes = " and ".join(
+            f"{_volume_ml(parts == n, geometry):.1f}" for n in (first, second)
+        )
+        raise SegmentationError(
+            f"it holds two bodies ({volumes} mL, {apart_mm:.0f} mm apart)"
+        )
+
+
+def require_body_shape(body_points: FloatArray, frame: VertebraFrame) -> None:
+    """Refuse a body that is far taller than wide: two vertebrae and their disc.
+
+    Raises
+    ------
+    SegmentationError
+        With height and width in mm.
+    """
+    local = frame.to_local_mm(body_points)
+    low, high = np.percentile(local, [1.0, 99.0], axis=0)
+    width, depth, height = high - low
+    mean_width = float(np.sqrt(width * depth))
+    if float(height) > _TALL_FACTOR * mean_width:
+        raise SegmentationError(
+            f"its body is {height:.0f} mm tall and {mean_width:.0f} mm wide, as two "
+            "vertebrae under one label are"
+        )
 
 
 def _largest_part(mask: BoolArray) -> BoolArray:

@@ -20,24 +20,28 @@ from cemscope.segmentation.imported_bodies import (
     drop_slivers,
 )
 from cemscope.segmentation.imported_canal import canal_from_holes, open_levels
-from cemscope.segmentation.imported_pieces import VertebraPiece, cut_all
+from cemscope.segmentation.imported_pieces import (
+    CutContext,
+    VertebraPiece,
+    cut_all,
+)
+from cemscope.segmentation.label_bodies import bodies_apart, is_body_map
+from cemscope.segmentation.label_gaps import GapSettings, fill_implant_gaps
 from cemscope.segmentation.label_placement import (
+    PlacementFinding,
     PlacementSettings,
-    require_bone,
+    check_placement,
     require_overlap,
 )
 from cemscope.segmentation.label_repair import RepairSettings, repair_labels
-from cemscope.segmentation.label_scheme import (
-    LabelReading,
-    centroid_of,
-    read_labels,
-)
+from cemscope.segmentation.label_scheme import LabelReading, read_labels
 from cemscope.segmentation.level_anchor import rename_from_anchor
 from cemscope.segmentation.level_sequence import (
     NamedPoint,
     check_sequence,
     misplaced_pairs,
 )
+from cemscope.segmentation.scheme_fit import centroid_of
 from cemscope.segmentation.vertebra_cut import CutSettings
 from cemscope.spine import LevelAnchor, Spine, Vertebra, VertebraSource
 from cemscope.volume import CTVolume, LabelMap, Mask, Notice
@@ -53,12 +57,13 @@ class ImportSettings:
 
     Attributes
     ----------
-    repair, placement, cut, bodies
-        Of the four steps.
+    repair, placement, gaps, cut, bodies
+        Of the five steps.
     """
 
     repair: RepairSettings = field(default_factory=RepairSettings)
     placement: PlacementSettings = field(default_factory=PlacementSettings)
+    gaps: GapSettings = field(default_factory=GapSettings)
     cut: CutSettings = field(default_factory=CutSettings)
     bodies: BodyCheckSettings = field(default_factory=BodyCheckSettings)
 
@@ -75,6 +80,8 @@ class ImportRequest:
         The user's word on one level, from which the others are counted.
     source : VertebraSource
         Written to every vertebra.
+    notices : tuple of Notice
+        What the reader of the file saw; told before all others.
     settings : ImportSettings
         Tunables.
     """
@@ -82,6 +89,7 @@ class ImportRequest:
     scheme: LabelScheme | None = None
     anchor: LevelAnchor | None = None
     source: VertebraSource = VertebraSource.IMPORTED
+    notices: tuple[Notice, ...] = ()
     settings: ImportSettings = field(default_factory=ImportSettings)
 
 
@@ -120,17 +128,29 @@ def spine_from_labels(
     """
     request = request or ImportRequest()
     settings = request.settings
-    reading = read_labels(labels, request.scheme)
+    notices = list(request.notices)
+    bodies_only = request.scheme is None and is_body_map(labels)
+    if bodies_only:
+        labels, told = bodies_apart(labels)
+        notices.extend(told)
+    reading = read_labels(
+        labels, LabelScheme.CEMSCOPE if bodies_only else request.scheme
+    )
     own = _renumbered(labels, reading)
-    notices = list(require_overlap(own, geometry))
+    notices.extend([*reading.notices, *require_overlap(own, geometry, ct)])
     _require_order(own)
-    levels = _levels_of(own)
-    repaired = repair_labels(own, levels, settings.repair)
+    repaired = repair_labels(own, _levels_of(own), settings.repair)
     notices.extend(repaired.notices)
+    placed = PlacementFinding()
+    if ct is not None:
+        placed = check_placement(repaired.labels, ct, settings.placement)
+        notices.extend(placed.notices)
     on_ct = resample_labels_smooth(repaired.labels, geometry)
     if ct is not None:
-        notices.extend(require_bone(on_ct.labels > 0, ct, settings.placement))
-    pieces, failures = cut_all(on_ct, own.geometry, settings.cut)
+        on_ct, told = fill_implant_gaps(on_ct, ct, settings.gaps)
+        notices.extend(told)
+    cutting = CutContext(own.geometry, settings.cut, bodies_only)
+    pieces, failures = cut_all(on_ct, cutting)
     bodies = check_bodies(pieces, geometry, settings.bodies)
     pieces, slivers = drop_slivers(pieces, settings.bodies)
     notices.extend([*failures, *bodies.notices, *slivers])
@@ -142,13 +162,22 @@ def spine_from_labels(
     sequence = check_sequence(
         [NamedPoint(p.level, p.frame.origin_lps_mm) for p in pieces if p.complete]
     )
-    doubtful = repaired.doubtful | sequence.doubtful | bodies.doubtful
     notices.extend(sequence.notices)
+    off_bone = frozenset(_level_of(number).name for number in placed.off_bone)
+    # Bodies that touch may be fused; a mixed outline is not the outline of a body.
+    misdrawn = repaired.doubtful | off_bone
     names, anchor_notices = _final_levels(pieces, request.anchor, on_ct)
     notices.extend(anchor_notices)
+    doubtful = misdrawn | bodies.doubtful | sequence.doubtful
     if request.anchor is not None:
         doubtful = frozenset()
+    pieces = [p.incomplete() if p.level.name in misdrawn else p for p in pieces]
     return _assemble(pieces, names, doubtful, geometry, request.source, notices)
+
+
+def _level_of(number: int) -> VertebraLevel:
+    """Level of a body's or an arch's number."""
+    return VertebraLevel.from_number(number % ARCH_OFFSET)
 
 
 def _renumbered(labels: LabelMap, reading: LabelReading) -> LabelMap:
@@ -166,11 +195,7 @@ def _renumbered(labels: LabelMap, reading: LabelReading) -> LabelMap:
 
 def _levels_of(labels: LabelMap) -> dict[int, VertebraLevel]:
     """Level of each number that occurs, arches included."""
-    found = {}
-    for number in label_boxes(labels.labels):
-        body = number - ARCH_OFFSET if number > ARCH_OFFSET else number
-        found[number] = VertebraLevel.from_number(body)
-    return found
+    return {number: _level_of(number) for number in label_boxes(labels.labels)}
 
 
 def _require_order(labels: LabelMap) -> None:
@@ -196,7 +221,7 @@ def _final_levels(
         return imported, []
     rank = _anchored_rank(pieces, anchor, labels)
     levels = rename_from_anchor(imported, rank, anchor.level)
-    if levels == imported:
+    if levels == imported or not imported[rank].is_named:
         return levels, []
     return levels, [
         Notice(

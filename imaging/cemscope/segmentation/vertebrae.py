@@ -17,8 +17,13 @@ from cemscope.errors import NoVertebraFoundError, SegmentationError
 from cemscope.geometry import FloatArray, VoxelGeometry
 from cemscope.segmentation.body_surface import BodySurface
 from cemscope.segmentation.canal_lumen import LumenSettings, canal_lumen
-from cemscope.segmentation.ct_grid import box_corners, voxel_box, voxels_inside
-from cemscope.segmentation.level_names import LevelNames, LevelSettings, name_levels
+from cemscope.segmentation.ct_grid import Box, box_corners, voxel_box, voxels_inside
+from cemscope.segmentation.level_names import (
+    LevelNames,
+    LevelSettings,
+    name_levels,
+    sacral_indices,
+)
 from cemscope.segmentation.vertebra_frame import vertebra_frame
 from cemscope.segmentation.vertebra_surfaces import (
     FoundBody,
@@ -31,8 +36,9 @@ from cemscope.segmentation.vertebral_arches import (
     ArchSettings,
     arch_labels,
 )
+from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.spine import LevelAnchor, Spine, Vertebra, VertebraSource
-from cemscope.volume import CTVolume, LabelArray, LabelMap, Mask
+from cemscope.volume import BoolArray, CTVolume, HUArray, LabelArray, LabelMap, Mask
 
 logger = logging.getLogger(__name__)
 
@@ -131,33 +137,25 @@ def _names(
     anchor: LevelAnchor | None,
 ) -> LevelNames:
     landmarks = tuple(body.landmarks for body in found.bodies)
+    margins = tuple(body.chain_margin for body in found.bodies)
     if anchor is None:
-        return name_levels(landmarks, settings.levels)
+        return name_levels(landmarks, settings.levels, chain_margins=margins)
     if anchor.point_lps_mm is not None:
         index = _body_at(np.array(anchor.point_lps_mm), found, arches)
-        return name_levels(landmarks, settings.levels, (index, anchor.level))
-    return name_levels(
-        landmarks,
-        settings.levels,
-        (_lowest_complete(found, anchor.level, settings.levels), anchor.level),
-    )
+    else:
+        index = _lowest_complete(found, anchor.level, settings.levels)
+    return name_levels(landmarks, settings.levels, (index, anchor.level), margins)
 
 
 def _lowest_complete(
     found: FoundSpine, level: VertebraLevel, settings: LevelSettings
 ) -> int:
     """Lowest complete vertebra; the sacrum only if it is the sacrum that is named."""
-
-    def sacral(body: FoundBody) -> bool:
-        sides = (body.landmarks.left.ala, body.landmarks.right.ala)
-        return all(ala is not None and ala >= settings.ala_above for ala in sides)
-
-    if level.name == "S1":
-        for k, body in enumerate(found.bodies):
-            if sacral(body):
-                return k
+    sacral = sacral_indices(tuple(b.landmarks for b in found.bodies), settings)
+    if level.name == "S1" and sacral:
+        return max(sacral)
     for k, body in enumerate(found.bodies):
-        if body.complete and not sacral(body):
+        if body.complete and k not in sacral:
             return k
     raise SegmentationError(
         f"the anchor {level.name} names the lowest complete vertebra, but none is "
@@ -190,19 +188,22 @@ def _body_at(point: FloatArray, found: FoundSpine, arches: LabelArray) -> int:
 def _body_voxels(
     geometry: VoxelGeometry, bodies: tuple[FoundBody, ...], names: LevelNames
 ) -> LabelArray:
-    """Paint the bodies on the scan's grid; where two touch, the deeper one wins."""
-    labels = np.zeros(geometry.shape, np.uint8)
-    for body, level in zip(bodies, names.levels, strict=True):
-        if level is None:
-            continue
+    """Paint the bodies on the scan's grid; where two touch, the lower one wins."""
+
+    def voxels(body: FoundBody) -> tuple[Box, BoolArray] | None:
         frame = body.surface.frame
         axes = np.array([frame.left, frame.posterior, frame.superior])
         corners = box_corners(frame.origin_lps_mm, axes, body.surface.reach_mm())
         box = voxel_box(geometry, corners)
         if box is None:
-            continue
-        inside = voxels_inside(geometry, box, partial(_depth_mm, body.surface))
-        labels[box][inside & (labels[box] == 0)] = level.number
+            return None
+        return box, voxels_inside(geometry, box, partial(_depth_mm, body.surface))
+
+    labels = np.zeros(geometry.shape, np.uint8)
+    for level, found in zip(names.levels, side_by_side(voxels, bodies), strict=True):
+        if level is not None and found is not None:
+            box, inside = found
+            labels[box][inside & (labels[box] == 0)] = level.number
     return labels
 
 
@@ -236,18 +237,40 @@ def _add_arches(
     if box is None:
         return
     metal_above = settings.surfaces.window.metal_above_hu
+    inner = arches * ndimage.binary_erosion(arches > 0)
+    near = tuple(
+        2 * round(settings.arches.nearby_mm / spacing) + 1 for spacing in ct.spacing_mm
+    )
+    margin = near[0] // 2
     for first in range(box[0].start, box[0].stop, ARCH_SLAB):
         part = (slice(first, min(first + ARCH_SLAB, box[0].stop)), box[1], box[2])
         there = _looked_up(grown, fine.geometry, ct.geometry.crop(part))
         if not there.any():
             continue
         hu = ct.hu[part]
-        marrow = _looked_up(arches, fine.geometry, ct.geometry.crop(part)) > 0
-        bone = (there > 0) & (marrow | (hu > settings.arches.bone_above_hu))
+        marrow = _looked_up(inner, fine.geometry, ct.geometry.crop(part)) > 0
+        low, high = max(first - margin, 0), part[0].stop + margin
+        edge = _half_way_hu(ct.hu[low:high, box[1], box[2]], near, settings)
+        bone = (there > 0) & (marrow | (hu > edge[first - low :][: len(hu)]))
         # Screw heads and rods are no bone; a screw in a pedicle stands for it.
-        bone &= (hu <= metal_above) | (there >= PEDICLE_FLAG)
+        metal = hu > metal_above
+        if metal.any():
+            bone &= (there >= PEDICLE_FLAG) | ~ndimage.maximum_filter(metal, near)
         bone &= (labels[part] == 0) & ~canal[part]
         labels[part][bone] = numbers[there[bone]]
+
+
+def _half_way_hu(
+    hu: HUArray, near: tuple[int, ...], settings: VertebraSettings
+) -> HUArray:
+    """Value half way from soft tissue to the brightest bone nearby."""
+    arches = settings.arches
+    bone = np.minimum(hu, np.int16(arches.brightest_hu))
+    bone[hu > settings.surfaces.window.metal_above_hu] = np.int16(arches.soft_tissue_hu)
+    brightest = ndimage.maximum_filter(bone, near)
+    half_way = arches.soft_tissue_hu + (brightest - arches.soft_tissue_hu) / 2
+    edge: HUArray = np.maximum(half_way, arches.bone_above_hu).astype(np.int16)
+    return edge
 
 
 ARCH_SLAB = 16

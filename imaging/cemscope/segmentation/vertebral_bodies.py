@@ -9,23 +9,33 @@ from its arch along the vertebra's own axes.
 
 import numpy as np
 
+from cemscope.geometry import FloatArray
+from cemscope.segmentation.body_outline import BodyOutline
 from cemscope.segmentation.body_surface import (
     BodyScene,
-    BodySettings,
     BodySurface,
+    OutlineEvidence,
     flat_plate,
     middle_of_wall,
     plate_plane,
 )
-from cemscope.segmentation.body_wall import find_wall
+from cemscope.segmentation.body_wall import body_outline, find_wall
 from cemscope.segmentation.discs import BODY_DEPTH_MM, Disc
-from cemscope.segmentation.endplates import find_endplate
+from cemscope.segmentation.endplates import (
+    Endplate,
+    PlatePlane,
+    find_endplate,
+    find_plate_plane,
+)
 from cemscope.segmentation.spine_axis import SpineAxis
 from cemscope.spine import VertebraFrame
 
 PROMONTORY_MM = 8.0
 """From the lower endplate of L5 to that of the sacrum, in the middle of the disc."""
 
+
+LEAST_HEIGHT_MM = 5.0
+"""The most crushed of bodies."""
 
 LEAST_HEIGHT_SHARE = 0.35
 """A body takes at least this share of the distance between two discs' middles."""
@@ -64,7 +74,10 @@ def body_frame(
 
 
 def body_surface(
-    scene: BodyScene, frame: VertebraFrame, height_mm: float
+    scene: BodyScene,
+    frame: VertebraFrame,
+    height_mm: float,
+    usual: BodyOutline | None = None,
 ) -> BodySurface:
     """Find the surface of the body in a frame between two discs.
 
@@ -74,33 +87,42 @@ def body_surface(
         Where to look.
     frame, height_mm
         First axes and distance between the discs, from `body_frame`.
+    usual
+        Size that is expected, e.g. that of the neighbours.
     """
-    surface = _surface(scene, frame, height_mm)
     for _ in range(scene.settings.rounds):
-        frame, height_mm = _straightened(surface, height_mm, scene.settings)
-        surface = _surface(scene, frame, height_mm)
-    return surface
+        frame, height_mm = _straightened(scene, frame, height_mm, usual)
+    lower, upper = (find_plate_plane(scene, frame, height_mm, k) for k in (-1, 1))
+    flat = _apart(lower, upper, height_mm)
+    outline = body_outline(scene, frame, flat[0], flat[1], usual).radius_mm()
+    plates = [find_endplate(scene, frame, height_mm, k, outline) for k in (-1, 1)]
+    return _surface(scene, frame, height_mm, (plates[0], plates[1]), usual)
 
 
 def _straightened(
-    surface: BodySurface, height_mm: float, settings: BodySettings
+    scene: BodyScene,
+    frame: VertebraFrame,
+    height_mm: float,
+    usual: BodyOutline | None,
 ) -> tuple[VertebraFrame, float]:
     """Axes along the mean normal of the endplates, and centred in the wall."""
-    slopes, centres = [], []
-    for plate in (surface.lower_mm, surface.upper_mm):
-        fit = plate_plane(plate)
-        slopes.append(fit[:2])
-        centres.append(fit[2])
+    settings = scene.settings
+    lower, upper = (find_plate_plane(scene, frame, height_mm, k) for k in (-1, 1))
     # An endplate that is hardly seen says little about the axis.
-    weights = np.maximum([surface.lower_edge, surface.upper_edge], 0.02)
+    weights = np.maximum([lower.edge, upper.edge], 0.02)
     weights = np.clip(weights / settings.clear_plate, 0.0, 1.0)
-    slope = np.average(slopes, axis=0, weights=weights)
-    frame = surface.frame
-    superior = frame.superior - slope[0] * frame.left - slope[1] * frame.posterior
+    slope_left = np.average([lower.slope_left, upper.slope_left], weights=weights)
+    slope_back = np.average(
+        [lower.slope_posterior, upper.slope_posterior], weights=weights
+    )
+    plates = _apart(lower, upper, height_mm)
+    outline = body_outline(scene, frame, *plates, usual)
+    centres = [float(plate_plane(plate)[2]) for plate in plates]
+    superior = frame.superior - slope_left * frame.left - slope_back * frame.posterior
     superior /= np.linalg.norm(superior)
     posterior = frame.posterior - (frame.posterior @ superior) * superior
     posterior /= np.linalg.norm(posterior)
-    local = np.array([*middle_of_wall(surface.wall_mm), np.mean(centres)])
+    local = np.array([outline.left_mm, outline.posterior_mm, np.mean(centres)])
     # Half a disc on either side, as `body_frame` gives it.
     discs_mm = max(height_mm - (centres[1] - centres[0]), 2.0)
     turned = VertebraFrame(
@@ -109,19 +131,43 @@ def _straightened(
     return turned, float(centres[1] - centres[0] + min(discs_mm, 12.0))
 
 
-def _surface(scene: BodyScene, frame: VertebraFrame, height_mm: float) -> BodySurface:
-    lower, lower_edge = find_endplate(scene, frame, height_mm, -1)
-    upper, upper_edge = find_endplate(scene, frame, height_mm, 1)
+def _apart(
+    lower: PlatePlane, upper: PlatePlane, height_mm: float
+) -> tuple[FloatArray, FloatArray]:
+    """Planes on the grid; flat ones where both fell on one plate."""
+    if upper.height_mm - lower.height_mm < LEAST_HEIGHT_SHARE * height_mm:
+        half = np.full_like(upper.on_grid(), height_mm / 2 - USUAL_HALF_DISC_MM)
+        return -half, half
+    return _thick(lower.on_grid(), upper.on_grid())
+
+
+def _thick(lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Keep two endplates apart."""
+    thin = upper - lower < LEAST_HEIGHT_MM
+    middle = (upper + lower) / 2
+    return (
+        np.where(thin, middle - LEAST_HEIGHT_MM / 2, lower),
+        np.where(thin, middle + LEAST_HEIGHT_MM / 2, upper),
+    )
+
+
+def _surface(
+    scene: BodyScene,
+    frame: VertebraFrame,
+    height_mm: float,
+    plates: tuple[Endplate, Endplate],
+    usual: BodyOutline | None,
+) -> BodySurface:
+    lower, upper = plates[0].height_mm, plates[1].height_mm
+    edges = (plates[0].edge, plates[1].edge)
     if float(np.median(upper - lower)) < LEAST_HEIGHT_SHARE * height_mm:
         # Both fell on one plate: no endplate is believed.
         upper = np.full_like(upper, height_mm / 2 - USUAL_HALF_DISC_MM)
-        lower, lower_edge, upper_edge = -upper, 0.0, 0.0
-    thin = upper - lower < 5.0
-    middle = (upper + lower) / 2
-    lower = np.where(thin, middle - 2.5, lower)
-    upper = np.where(thin, middle + 2.5, upper)
-    wall, wall_edge = find_wall(scene, frame, lower, upper)
-    return BodySurface(frame, lower, upper, wall, lower_edge, upper_edge, wall_edge)
+        lower, edges = -upper, (0.0, 0.0)
+    lower, upper = _thick(lower, upper)
+    wall = find_wall(scene, frame, lower, upper, usual=usual)
+    seen = OutlineEvidence(plates[0].clearness, plates[1].clearness, wall.clearness)
+    return BodySurface(frame, lower, upper, wall.radius_mm, *edges, wall.edge, seen)
 
 
 def sacral_surface(scene: BodyScene, above: BodySurface) -> BodySurface:
@@ -143,7 +189,7 @@ def sacral_surface(scene: BodyScene, above: BodySurface) -> BodySurface:
     plate = frame.to_lps_mm(np.array([0.0, 0.0, slope[2]]))
     top = plate - PROMONTORY_MM * normal
     tilted = VertebraFrame(top - normal * height / 2, left, back, normal)
-    upper, upper_edge = find_endplate(scene, tilted, height, 1)
+    upper = find_endplate(scene, tilted, height, 1, outline).height_mm
     for _ in range(scene.settings.rounds):
         # Turn about the middle of the endplate that was found.
         slope = plate_plane(upper)
@@ -159,12 +205,23 @@ def sacral_surface(scene: BodyScene, above: BodySurface) -> BodySurface:
             np.cos(lean) * back + np.sin(lean) * normal,
         )
         tilted = VertebraFrame(top - normal * height / 2, left, back, normal)
-        upper, upper_edge = find_endplate(scene, tilted, height, 1)
+        upper = find_endplate(scene, tilted, height, 1, outline).height_mm
         lower = flat_plate(upper) - height
-        wall, wall_edge = find_wall(scene, tilted, lower, upper, outline)
-        centre = tilted.to_lps_mm(np.array([0.0, middle_of_wall(wall)[1], 0.0]))
+        wall = find_wall(scene, tilted, lower, upper, fused_outline=outline)
+        middle = middle_of_wall(wall.radius_mm[:, -4:])
+        centre = tilted.to_lps_mm(np.array([0.0, middle[1], 0.0]))
         tilted = VertebraFrame(centre, left, back, normal)
-    upper, upper_edge = find_endplate(scene, tilted, height, 1)
-    lower = flat_plate(upper) - height
-    wall, wall_edge = find_wall(scene, tilted, lower, upper, outline)
-    return BodySurface(tilted, lower, upper, wall, 0.0, upper_edge, wall_edge)
+    top_plate = find_endplate(scene, tilted, height, 1, outline)
+    lower = flat_plate(top_plate.height_mm) - height
+    wall = find_wall(scene, tilted, lower, top_plate.height_mm, fused_outline=outline)
+    seen = OutlineEvidence(np.zeros_like(lower), top_plate.clearness, wall.clearness)
+    return BodySurface(
+        tilted,
+        lower,
+        top_plate.height_mm,
+        wall.radius_mm,
+        0.0,
+        top_plate.edge,
+        wall.edge,
+        seen,
+    )

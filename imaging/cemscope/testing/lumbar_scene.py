@@ -154,7 +154,7 @@ def build_scene(
     """
     anatomy = anatomy or build_anatomy(settings.anatomy)
     screws = tuple(place_screw(p, anatomy.vertebra(p.level)) for p in settings.screws)
-    metal = _metal(screws, settings)
+    metal = metal_fields(screws, settings.rods, settings.metal_grid_mm)
     cements = []
     for index, vertebra in enumerate(anatomy.vertebrae):
         level = vertebra.level.name
@@ -183,14 +183,15 @@ def build_scene(
     )
 
 
-def _metal(
-    screws: tuple[PlacedScrew, ...], settings: SceneSettings
+def metal_fields(
+    screws: tuple[PlacedScrew, ...], rods: bool, grid_mm: float
 ) -> tuple[ScalarField, ...]:
+    """Signed distances to screws with their heads, then to the rods of both sides."""
     parts: list[ScalarField] = []
     rod_parts = []
     for side in Side:
         row = [s for s in screws if s.plan.side is side]
-        connected = settings.rods and len(row) >= 2
+        connected = rods and len(row) >= 2
         for screw in row:
             direction = None
             if connected:
@@ -198,9 +199,9 @@ def _metal(
                 nearest = int(np.abs(line[1:-1, 2] - screw.head_mm[2]).argmin()) + 1
                 direction = line[nearest + 1] - line[nearest - 1]
                 direction = direction / np.linalg.norm(direction)
-            parts.append(screw_field(screw, direction, settings.metal_grid_mm))
+            parts.append(screw_field(screw, direction, grid_mm))
         if connected:
-            rod_parts.append(rod_field(row, settings.metal_grid_mm))
+            rod_parts.append(rod_field(row, grid_mm))
     return (*parts, *rod_parts)
 
 

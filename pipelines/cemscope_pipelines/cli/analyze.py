@@ -95,7 +95,16 @@ def where_it_lies(case_folder: Path) -> str:
 )
 @click.option(
     "--label-scheme",
-    type=click.Choice(["verse", "totalsegmentator"]),
+    type=click.Choice(
+        [
+            "verse",
+            "totalsegmentator",
+            "totalsegmentator-v1",
+            "totalsegmentator-mr",
+            "spineps",
+            "cemscope",
+        ]
+    ),
     help="Numbering of the label map; default: detected.",
 )
 @click.option(

@@ -10,10 +10,10 @@ from cemscope.findings import CementVolume, Leak, Screw
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import CTVolume, LabelMap
 from cemscope_pipelines.pictures.plane import (
+    LongView,
     SpineCourse,
     axial_plane,
-    coronal_plane,
-    sagittal_plane,
+    bent_plane,
 )
 from cemscope_pipelines.pictures.settings import PictureSettings
 from cemscope_pipelines.pictures.view import (
@@ -139,14 +139,16 @@ def long_views(images: CaseImages) -> tuple[PictureView, PictureView]:
     caption = f"slab {settings.slab_mm:.0f} mm along the bodies"
     coronal = make_view(
         images.ct, images.spine, images.materials,
-        coronal_plane(course, z_range, x_range, LONG_VIEW_PIXEL_MM),
+        bent_plane(course, LongView.CORONAL, z_range, x_range, LONG_VIEW_PIXEL_MM),
         title="Coronal", caption=caption, slab_mm=settings.slab_mm,
         overlay_range_mm=SAGITTAL_RANGE_MM,
         texts=level_texts(vertebrae, _notes(images)), long=True,
     )  # fmt: skip
     sagittal = make_view(
         images.ct, images.spine, images.materials,
-        sagittal_plane(course, z_range, (y_low, y_high), LONG_VIEW_PIXEL_MM),
+        bent_plane(
+            course, LongView.SAGITTAL, z_range, (y_low, y_high), LONG_VIEW_PIXEL_MM
+        ),
         title="Sagittal", caption=caption, slab_mm=settings.slab_mm,
         overlay_range_mm=(-CORONAL_HALF_WIDTH_MM, CORONAL_HALF_WIDTH_MM),
         texts=level_texts(vertebrae, {}), long=True,

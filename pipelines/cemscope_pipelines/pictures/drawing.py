@@ -61,16 +61,23 @@ def new_figure(width_px: int, height_px: int, dpi: int = 100) -> Figure:
 def composite_rgb(
     view: PictureView, window_hu: tuple[float, float]
 ) -> npt.NDArray[np.float32]:
-    """Grey picture with the materials laid over it, shape (rows, columns, 3), 0 to 1.
+    """Lay the materials over the grey picture; (rows, columns, 3), values 0 to 1."""
+    low, high = window_hu
+    grey = np.clip((view.grey_hu - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return lay_materials(grey, view.material_mm)
+
+
+def lay_materials(
+    grey: npt.NDArray[np.float32], material_mm: dict[int, npt.NDArray[np.float32]]
+) -> npt.NDArray[np.float32]:
+    """Colour a grey picture (0 to 1) where cement or metal is.
 
     The grey under a material is tinted, too: implants are white in the grey scale,
     and a colour that is only mixed with white would look pale.
     """
-    low, high = window_hu
-    grey = np.clip((view.grey_hu - low) / (high - low), 0.0, 1.0).astype(np.float32)
     rgb = np.repeat(grey[..., None], 3, axis=2)
     for label in DRAWING_ORDER:
-        thickness = view.material_mm.get(label)
+        thickness = material_mm.get(label)
         if thickness is None:
             continue
         shown = thickness > 0.0

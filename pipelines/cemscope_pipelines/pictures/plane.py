@@ -7,6 +7,7 @@ planes are bent so that they follow the vertebral bodies.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,13 @@ _PATIENT_AXES = VertebraFrame(
 )
 
 
+class LongView(Enum):
+    """From where a picture along the spine is seen."""
+
+    SAGITTAL = "sagittal"
+    CORONAL = "coronal"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PicturePlane:
     """A grid of square pixels in the patient, flat or bent.
@@ -31,8 +39,9 @@ class PicturePlane:
     ----------
     points_lps_mm : ndarray, shape (rows, columns, 3)
         Centre of each pixel.
-    depth_axis : ndarray, shape (3,)
-        Unit vector through the plane: the direction of a slab's thickness.
+    depth_axis : ndarray, shape (3,) or (rows, 1, 3)
+        Unit vector through the plane: the direction of a slab's thickness; one for
+        all pixels, or one per row.
     pixel_mm : float
         Side of a pixel.
     left_mark, right_mark, top_mark, bottom_mark : str
@@ -68,7 +77,8 @@ class PicturePlane:
         The distance through the plane does not count.
         """
         offset = self.points_lps_mm - np.asarray(point_lps_mm, float)
-        offset = offset - (offset @ self.depth_axis)[..., None] * self.depth_axis
+        through = np.sum(offset * self.depth_axis, axis=-1, keepdims=True)
+        offset = offset - through * self.depth_axis
         nearest = int(np.argmin(np.einsum("ijk,ijk->ij", offset, offset)))
         row, column = np.unravel_index(nearest, self.shape)
         return float(row), float(column)
@@ -114,42 +124,41 @@ class SpineCourse:
         return np.interp(z_mm, self.z_mm, self.y_mm)
 
 
-def _steps(low_mm: float, high_mm: float, pixel_mm: float) -> FloatArray:
+def picture_steps_mm(low_mm: float, high_mm: float, pixel_mm: float) -> FloatArray:
+    """Centres of the pixels between two ends, at least two."""
     count = max(2, round((high_mm - low_mm) / pixel_mm))
     steps: FloatArray = low_mm + (np.arange(count, dtype=np.float64) + 0.5) * pixel_mm
     return steps
 
 
-def coronal_plane(
+def bent_plane(
     course: SpineCourse,
+    view: LongView,
     z_range_mm: tuple[float, float],
-    x_range_mm: tuple[float, float],
+    across_mm: tuple[float, float],
     pixel_mm: float,
 ) -> PicturePlane:
-    """Coronal picture bent along the bodies, seen from the front."""
-    z = _steps(*z_range_mm, pixel_mm)[::-1]
-    x = _steps(*x_range_mm, pixel_mm)
-    points = np.empty((z.size, x.size, 3))
-    points[..., 0] = x[None, :]
-    points[..., 1] = course.y_at(z)[:, None]
-    points[..., 2] = z[:, None]
-    return PicturePlane(points, np.array([0.0, 1.0, 0.0]), pixel_mm, "R", "L", "H", "F")
+    """Upright picture bent along the bodies.
 
-
-def sagittal_plane(
-    course: SpineCourse,
-    z_range_mm: tuple[float, float],
-    y_range_mm: tuple[float, float],
-    pixel_mm: float,
-) -> PicturePlane:
-    """Sagittal picture bent along the bodies, front on the left."""
-    z = _steps(*z_range_mm, pixel_mm)[::-1]
-    y = _steps(*y_range_mm, pixel_mm)
-    points = np.empty((z.size, y.size, 3))
-    points[..., 0] = course.x_at(z)[:, None]
-    points[..., 1] = y[None, :]
+    Parameters
+    ----------
+    view
+        Coronal, seen from the front, or sagittal, with the front on the left.
+    across_mm
+        Range of x (coronal) or y (sagittal), LPS.
+    """
+    z = picture_steps_mm(*z_range_mm, pixel_mm)[::-1]
+    across = picture_steps_mm(*across_mm, pixel_mm)
+    coronal = view is LongView.CORONAL
+    along = {LongView.CORONAL: course.y_at, LongView.SAGITTAL: course.x_at}[view](z)
+    points = np.empty((z.size, across.size, 3))
+    points[..., 0 if coronal else 1] = across[None, :]
+    points[..., 1 if coronal else 0] = along[:, None]
     points[..., 2] = z[:, None]
-    return PicturePlane(points, np.array([1.0, 0.0, 0.0]), pixel_mm, "A", "P", "H", "F")
+    axes = _PATIENT_AXES
+    if coronal:
+        return PicturePlane(points, axes.posterior, pixel_mm, "R", "L", "H", "F")
+    return PicturePlane(points, axes.left, pixel_mm, "A", "P", "H", "F")
 
 
 def axial_plane(
@@ -164,7 +173,7 @@ def axial_plane(
     where no vertebra is given.
     """
     frame = vertebra.frame if vertebra is not None else _PATIENT_AXES
-    steps = _steps(-half_width_mm, half_width_mm, pixel_mm)
+    steps = picture_steps_mm(-half_width_mm, half_width_mm, pixel_mm)
     points = (
         np.asarray(centre_lps_mm, float)
         + steps[None, :, None] * frame.left

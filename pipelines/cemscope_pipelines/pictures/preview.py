@@ -1,7 +1,5 @@
 """Draw the pictures of a case as PNG."""
 
-import io
-
 from matplotlib.figure import Figure
 
 from cemscope_pipelines.pictures.composition import (
@@ -19,6 +17,7 @@ from cemscope_pipelines.pictures.drawing import (
     draw_view,
     new_figure,
 )
+from cemscope_pipelines.pictures.picture_file import MAX_BYTES, figure_rgb, small_png
 from cemscope_pipelines.pictures.view import MATERIALS, PictureView
 
 MAX_HEIGHT_PX = 1000
@@ -26,16 +25,14 @@ MAX_WIDTH_PX = 1900
 AXIAL_SHARE = 0.74
 """Side of the axial view against the height of the long ones; the table is below."""
 
-AXIAL_PX = 560
+AXIAL_PX, AXIAL_MAX_BYTES = 560, 120_000
 FOOTER_PX = 40
 GAP_PX = 10
 DPI = 100
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
-    return buffer.getvalue()
+def _png(figure: Figure, max_bytes: int = MAX_BYTES) -> bytes:
+    return small_png(figure_rgb(figure), max_bytes)
 
 
 def table_lines(images: CaseImages) -> tuple[str, ...]:
@@ -105,7 +102,7 @@ def _render_square(view: PictureView, images: CaseImages) -> bytes:
     figure = new_figure(AXIAL_PX, AXIAL_PX + round(TITLE_PX), DPI)
     box = (0.0, TITLE_PX, AXIAL_PX, AXIAL_PX)
     draw_view(figure, box, view, images.settings.window_hu, font_pt=11.0)
-    return _png(figure)
+    return _png(figure, AXIAL_MAX_BYTES)
 
 
 def render_axial_views(images: CaseImages) -> tuple[tuple[str, bytes], ...]:

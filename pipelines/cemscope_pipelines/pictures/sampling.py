@@ -40,7 +40,7 @@ class _PlaneIndices:
     ----------
     on_plane : ndarray, shape (3, rows, columns)
         Fractional indices at depth 0.
-    per_mm : ndarray, shape (3, 1, 1)
+    per_mm : ndarray, shape (3, 1 or rows, 1)
         Step of the indices for a depth of 1 mm.
     """
 
@@ -52,9 +52,9 @@ class _PlaneIndices:
         on_plane = np.ascontiguousarray(
             np.moveaxis(geometry.lps_to_index(plane.points_lps_mm), -1, 0)
         )
-        axis = np.array([np.zeros(3), plane.depth_axis])
-        zero, one = geometry.lps_to_index(axis)
-        return cls(on_plane, (one - zero)[:, None, None])
+        axis = plane.depth_axis.reshape(-1, 3)
+        step = geometry.lps_to_index(axis) - geometry.lps_to_index(np.zeros(3))
+        return cls(on_plane, step.T[:, :, None])
 
     def at(self, depth_mm: float) -> npt.NDArray[np.float64]:
         return self.on_plane + depth_mm * self.per_mm
@@ -66,6 +66,18 @@ def depths_mm(thickness_mm: float, step_mm: float) -> npt.NDArray[np.float64]:
     layers = np.arange(count, dtype=np.float64) - (count - 1) / 2.0
     centred: npt.NDArray[np.float64] = layers * (thickness_mm / count)
     return centred
+
+
+def _hu_layer(ct: CTVolume, indices: npt.NDArray[np.float64]) -> FloatImage:
+    layer: FloatImage = ndimage.map_coordinates(
+        ct.hu, indices, output=np.float32, order=1, mode="constant", cval=OUTSIDE_HU
+    )
+    return layer
+
+
+def sample_layer(ct: CTVolume, plane: PicturePlane, depth_mm: float) -> FloatImage:
+    """CT values at one depth, HU; `OUTSIDE_HU` beyond the scan."""
+    return _hu_layer(ct, _PlaneIndices.of(ct.geometry, plane).at(depth_mm))
 
 
 def sample_hu(ct: CTVolume, plane: PicturePlane, thickness_mm: float) -> FloatImage:
@@ -82,14 +94,7 @@ def sample_hu(ct: CTVolume, plane: PicturePlane, thickness_mm: float) -> FloatIm
     total = np.zeros(plane.shape, np.float32)
     highest = np.full(plane.shape, OUTSIDE_HU, np.float32)
     for depth in depths:
-        layer = ndimage.map_coordinates(
-            ct.hu,
-            indices.at(float(depth)),
-            output=np.float32,
-            order=1,
-            mode="constant",
-            cval=OUTSIDE_HU,
-        )
+        layer = _hu_layer(ct, indices.at(float(depth)))
         total += layer
         np.maximum(highest, layer, out=highest)
     slab: FloatImage = (
@@ -125,8 +130,8 @@ def _clamped_depths(
     filled: VoxelGeometry, plane: PicturePlane, depth_range_mm: tuple[float, float]
 ) -> tuple[float, float]:
     """Part of the depths in which the filled box can be met."""
-    at_corners = filled.corners_lps_mm() @ plane.depth_axis
-    at_plane = plane.points_lps_mm @ plane.depth_axis
+    at_corners = filled.corners_lps_mm() @ plane.depth_axis.reshape(-1, 3).T
+    at_plane = np.sum(plane.points_lps_mm * plane.depth_axis, axis=-1)
     rim_mm = max(filled.spacing_mm)
     return (
         max(depth_range_mm[0], float(at_corners.min() - at_plane.max()) - rim_mm),

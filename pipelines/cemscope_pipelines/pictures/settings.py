@@ -19,6 +19,13 @@ class PictureSettings:
         Shown above the highest and below the lowest vertebra of interest.
     max_axial_views : int
         At most so many axial views in the HTML report.
+    curved_depth_mm : float
+        Thickness of the curved pictures along the spine.
+    unsure_below : float
+        Names with less confidence are written with a question mark.
+    unlike_share : float
+        A height or volume that differs from that of the neighbours by more than this
+        share is drawn as unlike them.
     """
 
     window_centre_hu: float = 450.0
@@ -27,13 +34,19 @@ class PictureSettings:
     axial_slab_mm: float = 3.0
     margin_mm: float = 22.0
     max_axial_views: int = 24
+    curved_depth_mm: float = 4.0
+    unsure_below: float = 0.7
+    unlike_share: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("window_width_hu", "slab_mm", "axial_slab_mm"):
+        positive = ("window_width_hu", "slab_mm", "axial_slab_mm", "curved_depth_mm")
+        for name in (*positive, "unlike_share"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")
         if self.margin_mm < 0.0 or self.max_axial_views < 0:
             raise ValueError("expected margin_mm and max_axial_views of at least 0")
+        if self.unsure_below < 0.0:
+            raise ValueError(f"expected unsure_below >= 0, found {self.unsure_below}")
 
     @property
     def window_hu(self) -> tuple[float, float]:

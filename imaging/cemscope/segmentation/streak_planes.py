@@ -1,0 +1,86 @@
+"""Planes of a scan in which metal throws streaks.
+
+Streaks run within the plane of the rotating tube, and between two screws they are as
+bright as bone: in such a plane bone beside a vertebra proves nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cemscope.geometry import FloatArray
+from cemscope.volume import BoolArray, CTVolume
+
+
+@dataclass(frozen=True, slots=True)
+class StreakSettings:
+    """Tunables of the search for planes with streaks.
+
+    Attributes
+    ----------
+    metal_above_hu : float
+        Metal; above dense cement.
+    least_metal_mm2 : float
+        Area of metal in a plane from which streaks are expected; two rods across the
+        plane have about 60, a pair of screws several hundred.
+    margin_mm : float
+        How far the streaks reach beyond such a plane.
+    """
+
+    metal_above_hu: float = 2500.0
+    least_metal_mm2: float = 120.0
+    margin_mm: float = 1.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreakPlanes:
+    """Planes with streaks, as positions along the scanner's axis.
+
+    Attributes
+    ----------
+    normal_lps : ndarray, shape (3,)
+        Unit vector across the planes.
+    first_mm, step_mm : float
+        Position of the first plane along the normal, and distance of the planes.
+    streaked : ndarray of bool, shape (planes,)
+        Which planes have streaks.
+    """
+
+    normal_lps: FloatArray
+    first_mm: float
+    step_mm: float
+    streaked: npt.NDArray[np.bool_]
+
+    def at(self, points_lps_mm: FloatArray) -> BoolArray:
+        """Tell which points, shape (..., 3), lie in a plane with streaks."""
+        position = (points_lps_mm @ self.normal_lps - self.first_mm) / self.step_mm
+        index = np.rint(position).astype(int)
+        inside = (index >= 0) & (index < len(self.streaked))
+        found: BoolArray = np.zeros(index.shape, np.bool_)
+        found[inside] = self.streaked[index[inside]]
+        return found
+
+
+def streak_planes(ct: CTVolume, settings: StreakSettings) -> StreakPlanes | None:
+    """Find the planes with much metal; None if there are none.
+
+    The planes are taken across the array axis that runs most nearly along the
+    patient, as the tube turns about it.
+    """
+    directions = ct.geometry.directions_lps
+    axis = int(np.abs(directions[:, 2]).argmax())
+    spacing_mm = ct.spacing_mm
+    face_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
+    # Slice by slice: no copy of the scan in another type.
+    planes = np.zeros(ct.hu.shape[axis])
+    for k, plane in enumerate(np.moveaxis(ct.hu, axis, 0)):
+        planes[k] = np.count_nonzero(plane > settings.metal_above_hu) * face_mm2
+    metal = planes >= settings.least_metal_mm2
+    if not metal.any():
+        return None
+    reach = int(np.ceil(settings.margin_mm / spacing_mm[axis]))
+    wide = np.convolve(metal, np.ones(2 * reach + 1), mode="same") > 0
+    normal = directions[axis]
+    first_mm = float(ct.geometry.origin_lps_mm @ normal)
+    return StreakPlanes(normal, first_mm, spacing_mm[axis], wide)

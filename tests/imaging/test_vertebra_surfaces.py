@@ -1,0 +1,54 @@
+"""Which bodies are whole, cut or refused."""
+
+import numpy as np
+import pytest
+
+from cemscope.errors import NoVertebraFoundError
+from cemscope.segmentation.vertebra_surfaces import SurfaceSettings, find_surfaces
+from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
+
+SHAPE = PatientShape(levels=("L5", "L4", "L3", "L2"), ribs_on=())
+
+
+def found_between(low_mm, high_mm):
+    """Bodies in a scan between two heights, and the true ones with their extent."""
+    scan = PhantomScan((2.0, 1.5, 1.5), None, (-60, -60, low_mm), (60, 70, high_mm))
+    phantom = spine_phantom(SHAPE, scan)
+    return phantom, find_surfaces(phantom.ct, SurfaceSettings())
+
+
+def true_level(phantom, body):
+    """Level whose body lies nearest, and how far."""
+    away = [
+        float(np.linalg.norm(frame.origin_lps_mm - body.surface.frame.origin_lps_mm))
+        for frame in phantom.frames
+    ]
+    nearest = int(np.argmin(away))
+    return phantom.levels[nearest].name, away[nearest]
+
+
+def test_cut_ends_are_incomplete():
+    # L5 and L2 are cut in their middle, L4 and L3 are whole.
+    phantom, found = found_between(0.0, 108.0)
+    levels = {}
+    for body in found.bodies:
+        name, away_mm = true_level(phantom, body)
+        levels[name] = body
+        if body.complete:
+            assert away_mm < 2.5
+    assert [name for name, body in levels.items() if body.complete] == ["L4", "L3"]
+    assert all(levels[name].chain_margin > 0.5 for name in ("L4", "L3"))
+
+
+def test_short_scan_has_no_whole_vertebra():
+    # From the middle of L4 to the middle of L3: one disc and two halves.
+    try:
+        _, found = found_between(36.0, 72.0)
+    except NoVertebraFoundError:
+        return
+    assert not any(body.complete for body in found.bodies)
+
+
+def test_a_slice_of_marrow_is_refused():
+    with pytest.raises(NoVertebraFoundError):
+        found_between(30.0, 40.0)
