@@ -25,7 +25,8 @@ def region_of(phantom: Phantom) -> ScanRegion:
 def rod_ends(side: int) -> tuple[np.ndarray, np.ndarray]:
     """End points of the phantoms' rods; see `cemscope.testing.phantoms.rod`."""
     lower, upper = (np.array(screw_axis(k, side)[0]) for k in (1, 2))
-    return lower + [0.0, 4.0, -8.0], upper + [0.0, 4.0, 8.0]
+    behind, along = np.array([0.0, 4.0, 0.0]), np.array([0.0, 0.0, 8.0])
+    return lower + behind - along, upper + behind + along
 
 
 @pytest.mark.parametrize(

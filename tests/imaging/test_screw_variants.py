@@ -1,4 +1,4 @@
-"""Screws of every kind are found; what could be cement or metal is said, not guessed."""
+"""Screws of every kind are found; what may be cement or metal is said, not guessed."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from cemscope.volume import CTVolume, LabelMap
 
 CLIPPED_LEVEL_HU = 2850.0
 DENSE = Contrast(cement_hu=3600.0)
-EXTENDED = Scanner(clip_hu=None)
+PLAIN, EXTENDED = Scanner(), Scanner(clip_hu=None)
 LEFT_L4 = {("L4", Side.LEFT)}
 
 
@@ -37,7 +37,7 @@ class SingleScrew:
     tip_mm: float = 30.0
     head_shift_mm: float = 0.0
     bore_mm: float = 0.0
-    scanner: Scanner = Scanner()
+    scanner: Scanner = PLAIN
 
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
         head, tip = screw_axis(1, 1, self.tip_mm)

@@ -18,6 +18,7 @@ from cemscope.volume import CTVolume
 CANAL_BEHIND_AXIS_MM = 26.0
 """In the phantom the canal's centre lies so far behind a lumbar body's axis."""
 
+USUAL = PatientShape()
 COARSE = PhantomScan(spacing_mm=(2.0, 1.5, 1.5))
 
 
@@ -35,7 +36,7 @@ def turned(degrees, axis):
 @dataclass(frozen=True)
 class Scene:
     name: str
-    shape: PatientShape = PatientShape()
+    shape: PatientShape = USUAL
     scan: PhantomScan = COARSE
     streak: bool = False
     roll_deg: float = 0.0
@@ -70,11 +71,11 @@ def measured(scene):
         first = int(centre[0]) - 5
         rows = np.arange(hu.shape[1])
         band = np.where((rows // 6) % 2 == 0, 350, -250).astype(np.int16)
-        hu[first : first + 10] += band[None, :, None]
+        slices = slice(first, first + 10)
+        hu[slices] += band[None, :, None]
         row = int(centre[1] + CANAL_BEHIND_AXIS_MM / 1.5)
-        hu[
-            first : first + 10, row - 3 : row + 3, int(centre[2]) : int(centre[2]) + 5
-        ] = 1800
+        column = int(centre[2])
+        hu[slices, row - 3 : row + 3, column : column + 5] = 1800
     if scene.roll_deg:
         turn = np.array(turned(-scene.roll_deg, "z"))[[2, 1, 0]].T
     affine = ct.geometry.affine_lps.copy()
@@ -83,14 +84,15 @@ def measured(scene):
     coarse = working_volume(ct, 2.0, IntensityWindow())
     path = find_canal(coarse, CanalSettings())
     points = path.points_lps_mm
-    box = (points.min(axis=0) - [60, 70, 35], points.max(axis=0) + [60, 60, 35])
+    margin = np.array([60.0, 65.0, 35.0])
+    box = (points.min(axis=0) - margin, points.max(axis=0) + margin)
     fine = working_volume(ct, 1.0, IntensityWindow(), box)
     axis = spine_axis(path, fine, AxisSettings())
     return phantom, ct, path, axis, canal_lumen(axis, fine, LumenSettings()), turn
 
 
 def lumbar(phantom, ct, turn):
-    """Frames of the lumbar bodies that are in view, in the patient space of the scan."""
+    """Canal, left and superior of each lumbar body in view, as the patient lies."""
     for level, frame in zip(phantom.levels, phantom.frames, strict=True):
         centre = turn @ frame.to_lps_mm(np.array([0.0, CANAL_BEHIND_AXIS_MM, 0.0]))
         if level.name.startswith("L") and ct.geometry.contains_lps(centre):

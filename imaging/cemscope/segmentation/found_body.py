@@ -10,6 +10,7 @@ from cemscope.segmentation.level_landmarks import (
     LevelLandmarks,
     level_landmarks,
 )
+from cemscope.segmentation.outline_quality import WHOLE, OutlineQuality
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 from cemscope.segmentation.streak_planes import StreakPlanes
 
@@ -31,6 +32,9 @@ class BodyCheckSettings:
         Mean edge of the wall, or of an endplate, below which there is none.
     clear_plate : float
         Mean edge of an endplate from which it is no mere supposition.
+    doubtful_below : float
+        Score of an outline (see `cemscope.segmentation.outline_quality`) below which
+        the reader is told to check it.
     landmarks : LandmarkSettings
         Tunables of what tells its level.
     """
@@ -39,6 +43,7 @@ class BodyCheckSettings:
     whole_seen: float = 0.98
     least_wall: float = 0.15
     clear_plate: float = 0.4
+    doubtful_below: float = 0.6
     landmarks: LandmarkSettings = field(default_factory=LandmarkSettings)
 
 
@@ -60,6 +65,9 @@ class FoundBody:
         By how much the chain of discs is better than the best one that lacks one of
         this body's discs or puts one more inside it. Several units where discs and
         pedicles are clear; below about 0.5 the body may be a part of one, or two.
+    quality : OutlineQuality or None
+        How far the outline can be trusted; None for the sacrum, whose body has no
+        lower endplate.
     """
 
     surface: BodySurface
@@ -67,6 +75,16 @@ class FoundBody:
     seen: float
     complete: bool
     chain_margin: float
+    quality: OutlineQuality | None = None
+
+    def doubts(self, settings: BodyCheckSettings) -> tuple[str, ...]:
+        """Tell what speaks against a whole body's outline; nothing if it is trusted."""
+        quality = self.quality
+        if quality is None or quality.measures.in_view < WHOLE:
+            return ()
+        if quality.score >= settings.doubtful_below:
+            return ()
+        return quality.reasons or ("several measures of it are unusual",)
 
     def is_bone(self, settings: BodyCheckSettings) -> bool:
         """Whether enough of it is in view, with a wall of bone."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
+from cemscope.segmentation.body_prior import PriorSettings, refined_bodies
 from cemscope.segmentation.body_surface import BodyScene, BodySettings
 from cemscope.segmentation.disc_search import DiscSettings, FoundDiscs, find_discs
 from cemscope.segmentation.found_body import (
@@ -19,6 +20,7 @@ from cemscope.segmentation.found_body import (
     FoundBody,
     examined_body,
 )
+from cemscope.segmentation.outline_quality import outline_qualities
 from cemscope.segmentation.sacral_body import SacrumSettings, with_sacrum
 from cemscope.segmentation.spinal_canal import CanalPath, CanalSettings, find_canal
 from cemscope.segmentation.spine_axis import AxisSettings, SpineAxis, spine_axis
@@ -57,7 +59,7 @@ class SurfaceSettings:
     implant_hu : tuple of float
         Between these, bone goes over into cement or metal. A body's cortex is about
         half a millimetre thick, so that blur keeps it below.
-    window, canal, axis, discs, bodies, sacrum, checks, streaks
+    window, canal, axis, discs, bodies, prior, sacrum, checks, streaks
         Tunables of the steps.
     """
 
@@ -75,6 +77,7 @@ class SurfaceSettings:
     axis: AxisSettings = field(default_factory=AxisSettings)
     discs: DiscSettings = field(default_factory=DiscSettings)
     bodies: BodySettings = field(default_factory=BodySettings)
+    prior: PriorSettings = field(default_factory=PriorSettings)
     sacrum: SacrumSettings = field(default_factory=SacrumSettings)
     checks: BodyCheckSettings = field(default_factory=BodyCheckSettings)
     streaks: StreakSettings = field(default_factory=StreakSettings)
@@ -123,11 +126,13 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         implants,
     )
     streaks = streak_planes(ct, settings.streaks)
-    bodies = _bodies(found, (coarse, fine), scene, settings.checks, streaks)
+    bodies = _bodies(found, (coarse, fine), scene, settings, streaks)
     bodies = _without_poor_ends(bodies, settings.checks)
+    free = bodies
     bodies = with_sacrum(
         bodies, coarse, scene, settings.sacrum, settings.checks, streaks
     )
+    bodies = _with_quality(bodies, free, scene, settings)
     if not bodies:
         raise NoVertebraFoundError(
             "expected vertebral bodies in front of the spinal canal, found none with "
@@ -141,20 +146,41 @@ def _bodies(
     found: FoundDiscs,
     volumes: tuple[WorkingVolume, WorkingVolume],
     scene: BodyScene,
-    checks: BodyCheckSettings,
+    settings: SurfaceSettings,
     streaks: StreakPlanes | None,
 ) -> list[FoundBody]:
-    """Fit a body between each two discs."""
-    bodies = []
-    pairs = itertools.pairwise(found.discs)
-    for (lower, upper), margin in zip(pairs, found.margins, strict=True):
+    """Fit a body between each two discs; doubtful ones again, led by neighbours."""
+    pairs = tuple(itertools.pairwise(found.discs))
+    surfaces = []
+    for lower, upper in pairs:
         frame, height_mm = body_frame(found.axis, lower, upper)
-        surface = body_surface(scene, frame, height_mm)
-        supposed = (lower.supposed, upper.supposed)
+        surfaces.append(body_surface(scene, frame, height_mm))
+    refined = refined_bodies(scene, surfaces, settings.prior)
+    bodies = []
+    for surface, discs, margin in zip(refined, pairs, found.margins, strict=True):
+        supposed = (discs[0].supposed, discs[1].supposed)
         bodies.append(
-            examined_body(surface, volumes, checks, margin, supposed, streaks)
+            examined_body(surface, volumes, settings.checks, margin, supposed, streaks)
         )
     return bodies
+
+
+def _with_quality(
+    bodies: list[FoundBody],
+    free: list[FoundBody],
+    scene: BodyScene,
+    settings: SurfaceSettings,
+) -> list[FoundBody]:
+    """Add to each outline, but that of the sacrum, how far it can be trusted."""
+    known = {id(body) for body in free}
+    sacral = [body for body in bodies if id(body) not in known]
+    others = [body for body in bodies if id(body) in known]
+    surfaces = [body.surface for body in others]
+    qualities = outline_qualities(scene, surfaces, settings.prior.quality)
+    return sacral + [
+        replace(body, quality=quality)
+        for body, quality in zip(others, qualities, strict=True)
+    ]
 
 
 def _without_poor_ends(

@@ -38,7 +38,15 @@ from cemscope.segmentation.vertebral_arches import (
 )
 from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.spine import LevelAnchor, Spine, Vertebra, VertebraSource
-from cemscope.volume import BoolArray, CTVolume, HUArray, LabelArray, LabelMap, Mask
+from cemscope.volume import (
+    BoolArray,
+    CTVolume,
+    HUArray,
+    LabelArray,
+    LabelMap,
+    Mask,
+    Notice,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +98,8 @@ def find_vertebrae(
     Spine
         Labels on the scan's grid, vertebrae from the lowest to the highest, the
         canal, and notices: ``levels_not_told``, ``levels_from_sacrum_only``,
-        ``levels_from_ribs_only``, ``transitional_anatomy``, ``anchor_conflict``.
+        ``levels_from_ribs_only``, ``transitional_anatomy``, ``anchor_conflict``,
+        ``vertebra_row_doubtful``, and ``outline_doubtful`` per vertebra.
 
     Raises
     ------
@@ -126,8 +135,32 @@ def find_vertebrae(
         LabelMap(labels, ct.geometry, table),
         vertebrae,
         Mask(canal, ct.geometry),
-        names.notices,
+        names.notices + _outline_notices(found, names, settings),
     )
+
+
+def _outline_notices(
+    found: FoundSpine, names: LevelNames, settings: VertebraSettings
+) -> tuple[Notice, ...]:
+    """Name the vertebrae whose outline must be looked at."""
+    notices = []
+    for body, level in zip(found.bodies, names.levels, strict=True):
+        doubts = body.doubts(settings.surfaces.checks)
+        if level is not None and doubts:
+            reasons = "; ".join(doubts[:MOST_DOUBTS])
+            notices.append(
+                Notice(
+                    "outline_doubtful",
+                    f"{level.name}: the outline of the body is doubtful ({reasons}). "
+                    "Its fill ratio and leaks rest on it: check the picture of the "
+                    "levels.",
+                )
+            )
+    return tuple(notices)
+
+
+MOST_DOUBTS = 3
+"""Reasons that are told of one outline."""
 
 
 def _names(

@@ -90,8 +90,10 @@ def draw_levels(
         if lumbar and rng.random() < 0.15:  # a worn disc
             change = float(rng.uniform(-5.0, -3.0))
             vacuum = float(rng.uniform(0.0, 2.5))
+        if name == names[-1]:  # the sacrum is stiff: no bone may sink into it
+            change = max(change, -2.5)
         if name == "L5" and transition is Transition.SACRALISED:
-            change, vacuum = -5.5, 0.0
+            change, vacuum = -4.0, 0.0
         levels.append(
             LevelPlan(
                 name,
