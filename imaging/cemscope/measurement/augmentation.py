@@ -49,7 +49,7 @@ from cemscope.segmentation.metal import (
 )
 from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
 from cemscope.segmentation.screw_profile import TYPICAL_BLUR_SIGMA_MM
-from cemscope.segmentation.screws import ScrewModel, ScrewSettings, find_screws
+from cemscope.segmentation.screws import ScrewModel, ScrewSettings, search_screws
 from cemscope.segmentation.shaft_rim import subtract_shafts
 from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
 from cemscope.spine import Spine
@@ -186,7 +186,8 @@ def _measure_region(
         region, spine, ct.clipped_at_hu, settings.cement.levels
     )
     core_level = metal_core_level_hu(region, ct.clipped_at_hu, settings.metal)
-    screws = find_screws(ct, spine, core_level, settings.screws)
+    search = search_screws(ct, spine, core_level, settings.screws)
+    screws = search.screws
     metal = map_spinal_metal(region, spine, screws, core_level, settings.metal)
     log.info(
         "levels %s; %d screws, metal above %.0f HU", levels, len(screws), core_level
@@ -234,7 +235,9 @@ def _measure_region(
         tuple(leaks),
         screw_findings(screws, clusters, spine),
         screw_metal(screws, metal, region) + metal.volumes,
-        _notices(levels, screws, level) + _cut_notices(spine, measured),
+        _notices(levels, screws, level)
+        + tuple(search.notices)
+        + _cut_notices(spine, measured),
     )
 
 

@@ -191,6 +191,8 @@ def name_levels(
         notices = (level_notices.sacrum_only(), *notices)
     elif reading.sacrum is None:
         notices = (level_notices.ribs_only(), *notices)
+    elif any(level is not None and level.name[0] == "T" for level in levels):
+        notices = (level_notices.thoracic_from_ribs(), *notices)
     return LevelNames(levels, round(confidence, 2), notices)
 
 

@@ -34,6 +34,17 @@ def ribs_only() -> Notice:
     )
 
 
+def thoracic_from_ribs() -> Notice:
+    """Say what the names of the thoracic vertebrae rest on."""
+    return Notice(
+        "thoracic_levels_from_lowest_ribs",
+        "The lumbar levels are counted from the sacrum, the thoracic ones from the "
+        "lowest ribs, taken for those of T12: with 11 or 13 pairs of ribs, which a few "
+        "percent of people have, the thoracic names would be wrong by one. Only a "
+        "count from C2 or the first ribs can tell.",
+    )
+
+
 def not_told(reason: str) -> Notice:
     """Say why the vertebrae have relative names, and what to do."""
     return Notice(

@@ -99,7 +99,8 @@ def find_vertebrae(
         Labels on the scan's grid, vertebrae from the lowest to the highest, the
         canal, and notices: ``levels_not_told``, ``levels_from_sacrum_only``,
         ``levels_from_ribs_only``, ``transitional_anatomy``, ``anchor_conflict``,
-        ``vertebra_row_doubtful``, and ``outline_doubtful`` per vertebra.
+        ``thoracic_levels_from_lowest_ribs``, ``vertebra_row_doubtful``, and
+        ``outline_doubtful`` per vertebra.
 
     Raises
     ------
