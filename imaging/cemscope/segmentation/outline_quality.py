@@ -12,6 +12,7 @@ import numpy as np
 
 from cemscope.segmentation.body_surface import BodyScene, BodySurface
 from cemscope.segmentation.outline_measures import OutlineMeasures, outline_measures
+from cemscope.segmentation.worker_threads import side_by_side
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,11 @@ def outline_qualities(
     The sacrum's outline is not meant: it has no lower endplate.
     """
     settings = settings or QualitySettings()
-    alone = [outline_measures(scene, surface, None, None) for surface in surfaces]
+
+    def on_its_own(surface: BodySurface) -> OutlineMeasures:
+        return outline_measures(scene, surface, None, None)
+
+    alone = side_by_side(on_its_own, surfaces)
     own = [judged(measure, None, settings).score for measure in alone]
 
     def neighbour(index: int, other: int) -> BodySurface | None:
@@ -126,10 +131,11 @@ def outline_qualities(
             return None
         return surfaces[other]
 
-    measures = [
-        outline_measures(scene, surface, neighbour(k, k - 1), neighbour(k, k + 1))
-        for k, surface in enumerate(surfaces)
-    ]
+    def among_others(k: int) -> OutlineMeasures:
+        below, above = neighbour(k, k - 1), neighbour(k, k + 1)
+        return outline_measures(scene, surfaces[k], below, above)
+
+    measures = side_by_side(among_others, range(len(surfaces)))
     return tuple(
         judged(measure, usual_size(measures, k, own), settings)
         for k, measure in enumerate(measures)

@@ -14,6 +14,7 @@ from cemscope.segmentation.level_landmarks import level_landmarks
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 from cemscope.segmentation.streak_planes import StreakPlanes
 from cemscope.segmentation.vertebral_bodies import sacral_surface
+from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.spine import VertebraFrame
 
 
@@ -46,28 +47,44 @@ def with_sacrum(
     The highest fit with alae on both sides is the sacrum; what the chain of discs
     found inside it gives way. Otherwise the bodies stay as they were.
     """
-    for k in range(min(settings.sacrum_below, len(bodies)) - 1, -1, -1):
-        above = bodies[k].surface
-        if bodies[k].seen < checks.least_seen:
+
+    def below(k: int) -> FoundBody | None:
+        return _sacrum_below(bodies[k], coarse, scene, checks, streaks)
+
+    lowest = range(min(settings.sacrum_below, len(bodies)))
+    for k, sacrum in reversed(list(enumerate(side_by_side(below, lowest)))):
+        if sacrum is None:
             continue
-        surface = sacral_surface(scene, above)
-        # The alae stand half upright, between the endplate of S1 and L5.
-        half = (surface.upper_mm - surface.lower_mm) / 2
-        upright = replace(
-            surface,
-            frame=_halfway(surface.frame, above.frame),
-            lower_mm=-half,
-            upper_mm=half,
-        )
-        sacrum = replace(
-            examined_body(
-                surface, (coarse, scene.volume), checks, bodies[k].chain_margin
-            ),
-            landmarks=level_landmarks(coarse, upright, checks.landmarks, streaks),
-        )
         if _ala(sacrum) >= settings.ala_above and sacrum.is_bone(checks):
             return [sacrum, *bodies[k:]]
     return bodies
+
+
+def _sacrum_below(
+    body: FoundBody,
+    coarse: WorkingVolume,
+    scene: BodyScene,
+    checks: BodyCheckSettings,
+    streaks: StreakPlanes | None,
+) -> FoundBody | None:
+    """Fit the first sacral segment under a body that is in view."""
+    above = body.surface
+    if body.seen < checks.least_seen:
+        return None
+    surface = sacral_surface(scene, above)
+    # The alae stand half upright, between the endplate of S1 and L5.
+    half = (surface.upper_mm - surface.lower_mm) / 2
+    upright = replace(
+        surface,
+        frame=_halfway(surface.frame, above.frame),
+        lower_mm=-half,
+        upper_mm=half,
+    )
+    volumes = (coarse, scene.volume)
+    return replace(
+        examined_body(surface, volumes, checks, body.chain_margin),
+        landmarks=level_landmarks(coarse, upright, checks.landmarks, streaks),
+    )
 
 
 def _halfway(frame: VertebraFrame, other: VertebraFrame) -> VertebraFrame:

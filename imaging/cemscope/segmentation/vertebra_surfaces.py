@@ -13,8 +13,9 @@ import numpy as np
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.body_prior import PriorSettings, refined_bodies
-from cemscope.segmentation.body_surface import BodyScene, BodySettings
+from cemscope.segmentation.body_surface import BodyScene, BodySettings, BodySurface
 from cemscope.segmentation.disc_search import DiscSettings, FoundDiscs, find_discs
+from cemscope.segmentation.discs import Disc
 from cemscope.segmentation.found_body import (
     BodyCheckSettings,
     FoundBody,
@@ -35,6 +36,7 @@ from cemscope.segmentation.streak_planes import (
     streak_planes,
 )
 from cemscope.segmentation.vertebral_bodies import body_frame, body_surface
+from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.volume import CTVolume
 
 __all__ = ["FoundBody", "FoundSpine", "SurfaceSettings", "find_surfaces"]
@@ -151,18 +153,24 @@ def _bodies(
 ) -> list[FoundBody]:
     """Fit a body between each two discs; doubtful ones again, led by neighbours."""
     pairs = tuple(itertools.pairwise(found.discs))
-    surfaces = []
-    for lower, upper in pairs:
-        frame, height_mm = body_frame(found.axis, lower, upper)
-        surfaces.append(body_surface(scene, frame, height_mm))
-    refined = refined_bodies(scene, surfaces, settings.prior)
-    bodies = []
-    for surface, discs, margin in zip(refined, pairs, found.margins, strict=True):
-        supposed = (discs[0].supposed, discs[1].supposed)
-        bodies.append(
-            examined_body(surface, volumes, settings.checks, margin, supposed, streaks)
+
+    def first_fit(discs: tuple[Disc, Disc]) -> BodySurface:
+        return body_surface(scene, *body_frame(found.axis, *discs))
+
+    surfaces = refined_bodies(scene, side_by_side(first_fit, pairs), settings.prior)
+
+    def examined(index: int) -> FoundBody:
+        lower, upper = pairs[index]
+        return examined_body(
+            surfaces[index],
+            volumes,
+            settings.checks,
+            found.margins[index],
+            (lower.supposed, upper.supposed),
+            streaks,
         )
-    return bodies
+
+    return side_by_side(examined, range(len(pairs)))
 
 
 def _with_quality(
