@@ -26,7 +26,7 @@ CANARY = SeriesIdentity(
 )
 SECRETS = ("Canary", "Wilhelmina", "CANARY-4711", "19311112")
 CASE_FILES = {
-    "report.json", "vertebrae.nii.gz", "materials.nii.gz", "preview.png",
+    "report.json", "vertebrae.nii.gz", "materials.nii.gz", "preview.png", "levels.png",
     "report.html", "provenance.json",
 }  # fmt: skip
 
