@@ -14,9 +14,11 @@ from scipy import ndimage
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
+from cemscope.segmentation.canal_part import canal_part
 from cemscope.segmentation.mirror_symmetry import axial_symmetry
 from cemscope.segmentation.smooth_line import smooth_line
 from cemscope.segmentation.spine_working_volume import WorkingVolume, coarser
+from cemscope.segmentation.streak_planes import StreakPlanes
 
 ScoreArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -28,11 +30,6 @@ sacrum; working volumes cut off below it), cord and fluid; marrow is denser."""
 
 SOFT_TISSUE_HU = -20.0
 """Denser voxels are the patient."""
-
-GAP_MM = 45.0
-LEAST_IN_GAP = 0.6
-"""Over this length the mean score reaches this share of a good one all along a
-canal."""
 
 BEYOND_MM = 45.0
 """How far beyond a first path the canal is looked for once more."""
@@ -130,8 +127,19 @@ class CanalPath:
     scores: FloatArray
 
 
-def find_canal(coarse: WorkingVolume, settings: CanalSettings) -> CanalPath:
+def find_canal(
+    coarse: WorkingVolume, settings: CanalSettings, streaks: StreakPlanes | None = None
+) -> CanalPath:
     """Find the canal in a working volume of the whole scan.
+
+    Parameters
+    ----------
+    coarse
+        The scan, tamed.
+    settings
+        Tunables.
+    streaks
+        Planes in which streaks may hide the canal: it is not taken to end there.
 
     Raises
     ------
@@ -143,13 +151,16 @@ def find_canal(coarse: WorkingVolume, settings: CanalSettings) -> CanalPath:
     score = canal_likeness(volume, settings)
     tissue = (volume.hu > SOFT_TISSUE_HU).sum(axis=(0, 1)) + 1.0
     path = _path_in_midline(score, tissue, spacing, settings)
-    first, last = _canal_part(_on_path(score, path), spacing, settings)
+    hidden = _hidden(volume, path, streaks)
+    limits = (settings.good_share, settings.good_score)
+    first, last = canal_part(_on_path(score, path), hidden, spacing, *limits)
     # Once more without what lies far beyond: it drew the ends of the path aside.
     more = round(BEYOND_MM / spacing)
     low, high = max(first - more, 0), min(last + more, len(score))
     if last > first:
         path = _path_in_midline(score[low:high], tissue, spacing, settings)
-        first, last = _canal_part(_on_path(score[low:high], path), spacing, settings)
+        on_path, unseen = _on_path(score[low:high], path), hidden[low:high]
+        first, last = canal_part(on_path, unseen, spacing, *limits)
         first, last = first + low, last + low
     if (last - first) * spacing < settings.shortest_mm:
         raise NoVertebraFoundError(
@@ -186,18 +197,14 @@ def _path_in_midline(
     return _best_path(_near_line(score, path, spacing, settings), spacing, settings)
 
 
-def _canal_part(
-    on_path: FloatArray, spacing: float, settings: CanalSettings
-) -> tuple[int, int]:
-    """First and last slice (exclusive) in which a path runs through the canal."""
-    usual = float(np.percentile(on_path, 80))
-    good = float(np.clip(settings.good_share * usual, *settings.good_score))
-    # A streak hides the canal over a centimetre or two; where nothing looks like it for
-    # longer, the path has left the spine, for another bone perhaps.
-    around = ndimage.uniform_filter1d(on_path, round(GAP_MM / spacing), mode="nearest")
-    return _best_stretch(
-        np.where(around < LEAST_IN_GAP * good, -np.inf, on_path - good)
-    )
+def _hidden(
+    volume: WorkingVolume, path: npt.NDArray[np.int64], streaks: StreakPlanes | None
+) -> BoolArray:
+    """Slices in which the path lies in a plane with streaks."""
+    if streaks is None:
+        return np.zeros(len(path), np.bool_)
+    index = np.column_stack([np.arange(len(path)), path]).astype(float)
+    return streaks.at(volume.geometry.index_to_lps(index))
 
 
 def _on_path(score: ScoreArray, path: npt.NDArray[np.int64]) -> FloatArray:
@@ -366,16 +373,3 @@ def _between_voxels(score: ScoreArray, index: npt.NDArray[np.int64]) -> FloatArr
             moved += weight[:, None] * [dy, dx]
     result: FloatArray = moved / total[:, None]
     return result
-
-
-def _best_stretch(gain: FloatArray) -> tuple[int, int]:
-    """Start and stop of the stretch with the largest sum (Kadane's algorithm)."""
-    best, first, last = 0.0, 0, 0
-    total, start = 0.0, 0
-    for k, value in enumerate(gain):
-        if total <= 0.0:
-            total, start = 0.0, k
-        total += float(value)
-        if total > best:
-            best, first, last = total, start, k + 1
-    return first, last

@@ -103,7 +103,8 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         If there is no canal, or no vertebra along it.
     """
     coarse = working_volume(ct, _coarse_mm(ct, settings), settings.window)
-    path = find_canal(coarse, settings.canal)
+    streaks = streak_planes(ct, settings.streaks)
+    path = find_canal(coarse, settings.canal, streaks)
     # Edges keep their place only if the cortex is not cut off; everything else is
     # steadier if it is.
     sharp = working_volume(
@@ -127,7 +128,6 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         settings.bodies,
         implants,
     )
-    streaks = streak_planes(ct, settings.streaks)
     bodies = _bodies(found, (coarse, fine), scene, settings, streaks)
     bodies = _without_poor_ends(bodies, settings.checks)
     free = bodies
