@@ -9,7 +9,6 @@ from cemscope.segmentation.tissue_levels import TissueLevels
 
 LEVELS = TissueLevels(
     marrow_hu=100.0,
-    marrow_spread_hu=40.0,
     cortex_upper_hu=700.0,
     compact_upper_hu=500.0,
     arch_upper_hu=1000.0,

@@ -52,12 +52,9 @@ class TissueLevelSettings:
     ----------
     core_radius_mm
         Radius of the erosion that makes thin cortex vanish and leaves cement.
-    implant_distance_mm
-        Bone nearer to something as bright as an implant does not count.
     """
 
     core_radius_mm: float = 1.0
-    implant_distance_mm: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +63,8 @@ class TissueLevels:
 
     Attributes
     ----------
-    marrow_hu, marrow_spread_hu
-        Median of cancellous bone in unaugmented bodies, and its robust spread.
+    marrow_hu
+        Median of cancellous bone in unaugmented bodies.
     cortex_upper_hu
         99.9th percentile of voxels of unaugmented bodies.
     compact_upper_hu
@@ -85,7 +82,6 @@ class TissueLevels:
     """
 
     marrow_hu: float
-    marrow_spread_hu: float
     cortex_upper_hu: float
     compact_upper_hu: float
     arch_upper_hu: float
@@ -149,7 +145,7 @@ def estimate_tissue_levels(
     """
     boxes = label_boxes(spine_region)
     rows: list[tuple[float, float, float]] = []
-    marrow: list[FloatArray] = []
+    marrow: list[float] = []
     noise: list[float] = []
     for vertebra in spine.vertebrae:
         number = vertebra.level.number
@@ -179,7 +175,7 @@ def estimate_tissue_levels(
         )
         interior = np.zeros(body.shape, np.bool_)
         interior[stride] = depth > min(4.0, 0.6 * float(depth.max()))
-        marrow.append(np.percentile(region.hu[interior], [25.0, 50.0, 75.0]))
+        marrow.append(float(np.median(region.hu[interior])))
         inner = interior[:, :, 1:]
         step = region.hu[:, :, 1:][inner].astype(np.float32)
         step -= region.hu[:, :, :-1][inner]
@@ -188,16 +184,14 @@ def estimate_tissue_levels(
             noise.append(_NORMAL_CONSISTENT_MAD * deviation / np.sqrt(2.0))
     if not rows:
         return TissueLevels(
-            FALLBACK_MARROW_HU, 50.0, FALLBACK_COMPACT_HU, FALLBACK_COMPACT_HU,
+            FALLBACK_MARROW_HU, FALLBACK_COMPACT_HU, FALLBACK_COMPACT_HU,
             FALLBACK_ARCH_HU, 30.0, ceiling_hu, 0,
         )  # fmt: skip
-    quartiles = np.median(np.array(marrow), axis=0)
-    # Cement raises a body's quartiles and hardly ever lowers them.
-    middle = float(np.percentile(np.array(marrow)[:, 1], 40.0))
+    # Cement raises a body's median and hardly ever lowers them.
+    middle = float(np.percentile(marrow, 40.0))
     compact, cortex, arch, count = _reference_bone(np.array(rows))
     return TissueLevels(
         marrow_hu=middle,
-        marrow_spread_hu=float(min(quartiles[2] - quartiles[0], 200.0)) / 1.349,
         cortex_upper_hu=cortex,
         compact_upper_hu=compact,
         arch_upper_hu=arch,
