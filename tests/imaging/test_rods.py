@@ -9,7 +9,7 @@ from cemscope.segmentation.metal import MetalSettings, map_spinal_metal
 from cemscope.segmentation.rods import RodModel, find_rods
 from cemscope.segmentation.scan_region import ScanRegion, box_around
 from cemscope.segmentation.screw_profile import ScrewAxis
-from cemscope.segmentation.screws import find_screws
+from cemscope.segmentation.screws import search_screws
 from cemscope.testing.phantoms import Phantom, Scanner, screw_axis
 
 LEVELS = ("L4", "L3")
@@ -42,7 +42,7 @@ def test_one_rod_per_side(
     scanner: Scanner | None, level_hu: float, error_mm: float
 ) -> None:
     phantom = fixation(scanner, levels=LEVELS)
-    screws = find_screws(phantom.ct, phantom.spine, level_hu)
+    screws = search_screws(phantom.ct, phantom.spine, level_hu).screws
     ceiling = None if phantom.ct.clipped_at_hu is None else 3071.0
     rods = find_rods(region_of(phantom), screws, level_hu, ceiling)
     assert [rod.side for rod in rods] == [Side.LEFT, Side.RIGHT]
@@ -56,7 +56,7 @@ def test_one_rod_per_side(
 
 def test_metal_is_two_screws_and_a_rod_per_side() -> None:
     phantom = fixation(levels=LEVELS)
-    screws = find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU)
+    screws = search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws
     region = region_of(phantom)
     metal = map_spinal_metal(
         region, phantom.spine, screws, CLIPPED_LEVEL_HU, MetalSettings()
@@ -74,7 +74,7 @@ def test_metal_is_two_screws_and_a_rod_per_side() -> None:
 
 def test_screws_without_rod_have_none() -> None:
     phantom = fixation()
-    screws = find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU)
+    screws = search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws
     assert len(screws) == 2
     assert find_rods(region_of(phantom), screws, CLIPPED_LEVEL_HU, 3071.0) == ()
 

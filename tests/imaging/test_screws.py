@@ -13,7 +13,7 @@ from cases.augmented_spines import (
     vertebroplasty,
 )
 from cemscope.findings import Side
-from cemscope.segmentation.screws import ScrewModel, find_screws
+from cemscope.segmentation.screws import ScrewModel, search_screws
 from cemscope.testing.phantoms import Contrast, Phantom, Scanner, screw_axis
 
 CLIPPED_LEVEL_HU = 2850.0
@@ -62,7 +62,7 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_screw_is_found_and_none_invented(case: ScrewCase) -> None:
     phantom = fixation(case.scanner, case.contrast, case.radius_mm)
-    screws = find_screws(phantom.ct, phantom.spine, case.level_hu)
+    screws = search_screws(phantom.ct, phantom.spine, case.level_hu).screws
     assert {(s.level, s.side) for s in screws} == TRUE_SCREWS
     assert len(screws) == 2
     for screw in screws:
@@ -76,7 +76,7 @@ def test_every_screw_is_found_and_none_invented(case: ScrewCase) -> None:
 
 def test_tip_in_cement_as_bright_as_metal_is_a_range_that_holds_it() -> None:
     phantom = fixation(contrast=Contrast(cement_hu=3600.0))
-    screws = find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU)
+    screws = search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws
     assert {(s.level, s.side) for s in screws} == TRUE_SCREWS
     for screw in screws:
         _, tip = truth_of(screw)
@@ -94,12 +94,12 @@ def test_tip_in_cement_as_bright_as_metal_is_a_range_that_holds_it() -> None:
     ids=["cement only", "cement as bright as metal, with a needle track"],
 )
 def test_cement_is_no_screw(phantom: Phantom) -> None:
-    assert find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU) == ()
+    assert search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws == ()
 
 
 def test_distances_are_those_of_a_capped_cylinder() -> None:
     phantom = fixation()
-    screw = find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU)[0]
+    screw = search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws[0]
     first, _ = screw.axis.cross_vectors()
     r = screw.shaft.radius_mm
     middle = screw.axis.at(0.5 * screw.tip_mm)
@@ -114,7 +114,7 @@ def test_distances_are_those_of_a_capped_cylinder() -> None:
 
 def test_grooves_of_a_thread_and_the_tip_are_not_metal() -> None:
     phantom = threaded_fixation()
-    screws = find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU)
+    screws = search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws
     assert {(s.level, s.side) for s in screws} == TRUE_SCREWS
     for screw in screws:
         _, tip = truth_of(screw)
@@ -130,7 +130,7 @@ def test_grooves_of_a_thread_and_the_tip_are_not_metal() -> None:
 
 def test_smooth_flat_ended_shaft_is_all_metal() -> None:
     phantom = fixation()
-    for screw in find_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU):
+    for screw in search_screws(phantom.ct, phantom.spine, CLIPPED_LEVEL_HU).screws:
         assert screw.thread.metal_radius_mm == pytest.approx(
             screw.shaft.radius_mm, abs=0.1
         )

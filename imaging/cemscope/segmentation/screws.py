@@ -96,16 +96,6 @@ class ScrewSearch:
         )
 
 
-def find_screws(
-    ct: CTVolume,
-    spine: Spine,
-    core_level_hu: float,
-    settings: ScrewSettings | None = None,
-) -> tuple[ScrewModel, ...]:
-    """Find and fit every pedicle screw of a scan; see `search_screws`."""
-    return search_screws(ct, spine, core_level_hu, settings).screws
-
-
 def search_screws(
     ct: CTVolume,
     spine: Spine,

@@ -160,7 +160,7 @@ def arch_labels(
     kept &= np.hypot(grown.left, grown.posterior) > CANAL_CORE_MM
     mask[tuple(grown.index[~kept].T)] = False
     markers[~mask] = 0
-    divided = watershed(  # type: ignore[no-untyped-call]
+    divided = watershed(  # type: ignore[no-untyped-call]  # no annotations
         -volume.hu[box], markers, mask=mask
     ).astype(np.uint8)
     divided[divided > len(bodies)] = 0
