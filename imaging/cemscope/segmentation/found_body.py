@@ -66,8 +66,9 @@ class FoundBody:
         this body's discs or puts one more inside it. Several units where discs and
         pedicles are clear; below about 0.5 the body may be a part of one, or two.
     quality : OutlineQuality or None
-        How far the outline can be trusted; None for the sacrum, whose body has no
-        lower endplate.
+        How far the outline can be trusted; None if that was not judged.
+    sacral : bool
+        Whether it was fitted as the first sacral segment, which has no lower endplate.
     """
 
     surface: BodySurface
@@ -76,6 +77,7 @@ class FoundBody:
     complete: bool
     chain_margin: float
     quality: OutlineQuality | None = None
+    sacral: bool = False
 
     def doubts(self, settings: BodyCheckSettings) -> tuple[str, ...]:
         """Tell what speaks against a whole body's outline; nothing if it is trusted."""

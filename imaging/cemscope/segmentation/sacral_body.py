@@ -14,7 +14,6 @@ from cemscope.segmentation.level_landmarks import level_landmarks
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 from cemscope.segmentation.streak_planes import StreakPlanes
 from cemscope.segmentation.vertebral_bodies import sacral_surface
-from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.spine import VertebraFrame
 
 
@@ -47,12 +46,8 @@ def with_sacrum(
     The highest fit with alae on both sides is the sacrum; what the chain of discs
     found inside it gives way. Otherwise the bodies stay as they were.
     """
-
-    def below(k: int) -> FoundBody | None:
-        return _sacrum_below(bodies[k], coarse, scene, checks, streaks)
-
-    lowest = range(min(settings.sacrum_below, len(bodies)))
-    for k, sacrum in reversed(list(enumerate(side_by_side(below, lowest)))):
+    for k in reversed(range(min(settings.sacrum_below, len(bodies)))):
+        sacrum = _sacrum_below(bodies[k], coarse, scene, checks, streaks)
         if sacrum is None:
             continue
         if _ala(sacrum) >= settings.ala_above and sacrum.is_bone(checks):
@@ -84,6 +79,7 @@ def _sacrum_below(
     return replace(
         examined_body(surface, volumes, checks, body.chain_margin),
         landmarks=level_landmarks(coarse, upright, checks.landmarks, streaks),
+        sacral=True,
     )
 
 

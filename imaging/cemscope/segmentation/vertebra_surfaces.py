@@ -130,11 +130,10 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
     )
     bodies = _bodies(found, (coarse, fine), scene, settings, streaks)
     bodies = _without_poor_ends(bodies, settings.checks)
-    free = bodies
     bodies = with_sacrum(
         bodies, coarse, scene, settings.sacrum, settings.checks, streaks
     )
-    bodies = _with_quality(bodies, free, scene, settings)
+    bodies = _with_quality(bodies, scene, settings)
     if not bodies:
         raise NoVertebraFoundError(
             "expected vertebral bodies in front of the spinal canal, found none with "
@@ -174,20 +173,15 @@ def _bodies(
 
 
 def _with_quality(
-    bodies: list[FoundBody],
-    free: list[FoundBody],
-    scene: BodyScene,
-    settings: SurfaceSettings,
+    bodies: list[FoundBody], scene: BodyScene, settings: SurfaceSettings
 ) -> list[FoundBody]:
     """Add to each outline, but that of the sacrum, how far it can be trusted."""
-    known = {id(body) for body in free}
-    sacral = [body for body in bodies if id(body) not in known]
-    others = [body for body in bodies if id(body) in known]
-    surfaces = [body.surface for body in others]
+    free = [body for body in bodies if not body.sacral]
+    surfaces = [body.surface for body in free]
     qualities = outline_qualities(scene, surfaces, settings.prior.quality)
-    return sacral + [
+    return [body for body in bodies if body.sacral] + [
         replace(body, quality=quality)
-        for body, quality in zip(others, qualities, strict=True)
+        for body, quality in zip(free, qualities, strict=True)
     ]
 
 
