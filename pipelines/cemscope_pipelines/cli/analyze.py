@@ -54,13 +54,19 @@ def run_job(console: Console, job: "AnalysisJob") -> "CaseResult":
 
 def where_it_lies(case_folder: Path) -> str:
     """Tell where the report and the pictures are."""
-    from cemscope_pipelines.case_folder import HTML_FILE, PREVIEW_FILE, REPORT_FILE
+    from cemscope_pipelines.case_folder import (
+        HTML_FILE,
+        LEVELS_FILE,
+        PREVIEW_FILE,
+        REPORT_FILE,
+    )
 
     return "\n".join(
         f"{what:<9} {case_folder / name}"
         for what, name in (
             ("report:", HTML_FILE),
-            ("pictures:", PREVIEW_FILE),
+            ("levels:", LEVELS_FILE),
+            ("preview:", PREVIEW_FILE),
             ("numbers:", REPORT_FILE),
         )
     )
