@@ -40,6 +40,7 @@ Volume = Annotated[float, Field(ge=0.0, description="mL")]
 IntervalML = Annotated[
     tuple[float, float], Field(description="95 % interval [low, high], mL")
 ]
+Count = Annotated[int, Field(ge=0)]
 
 
 class SoftwareEntry(ReportModel):
@@ -154,12 +155,12 @@ class MetalEntry(ReportModel):
 
 
 class TotalsEntry(ReportModel):
-    """Cement of the whole scan."""
+    """Cement of the whole scan; all fields are assessed, or none is."""
 
-    cement_ml: Volume
-    interval_ml: IntervalML
-    leaked_ml: Volume
-    vertebrae_augmented: int = Field(ge=0)
+    cement_ml: Assessed[Volume]
+    interval_ml: Assessed[IntervalML]
+    leaked_ml: Assessed[Volume]
+    vertebrae_augmented: Assessed[Count]
 
 
 class Report(ReportModel):

@@ -10,6 +10,7 @@ from cemscope.findings import (
     NotAssessed,
     PointLPS,
     Screw,
+    TotalCement,
 )
 from cemscope.measurement.augmentation import Augmentation
 from cemscope.spine import Spine, Vertebra
@@ -171,6 +172,23 @@ def _screw_entry(screw: Screw) -> ScrewEntry:
     )
 
 
+def _totals_entry(total: TotalCement | NotAssessed) -> TotalsEntry:
+    if isinstance(total, NotAssessed):
+        missing = NotAssessedEntry(reason=total.reason)
+        return TotalsEntry(
+            cement_ml=missing,
+            interval_ml=missing,
+            leaked_ml=missing,
+            vertebrae_augmented=missing,
+        )
+    return TotalsEntry(
+        cement_ml=_ml(total.cement_ml),
+        interval_ml=_interval(total.interval),
+        leaked_ml=_ml(total.leaked_ml),
+        vertebrae_augmented=total.vertebrae_augmented,
+    )
+
+
 def build_report(
     ct: CTVolume, spine: Spine, found: Augmentation, config: AnalysisConfig
 ) -> Report:
@@ -208,10 +226,5 @@ def build_report(
             MetalEntry(kind=m.kind.value, volume_ml=_ml(m.volume_ml))
             for m in found.metal
         ),
-        totals=TotalsEntry(
-            cement_ml=_ml(found.total.cement_ml),
-            interval_ml=_interval(found.total.interval),
-            leaked_ml=_ml(found.total.leaked_ml),
-            vertebrae_augmented=found.total.vertebrae_augmented,
-        ),
+        totals=_totals_entry(found.total),
     )

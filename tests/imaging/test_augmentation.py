@@ -16,7 +16,7 @@ from cases.augmented_spines import (
 )
 from cemscope.anatomy import VertebraLevel
 from cemscope.dicom.reader import read_series
-from cemscope.findings import CementVolume, MetalKind, NotAssessed
+from cemscope.findings import CementVolume, MetalKind, NotAssessed, TotalCement
 from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.augmentation import (
     CEMENT,
@@ -55,6 +55,15 @@ def test_cut_vertebra_without_cement_is_not_assessed() -> None:
     values = {item.level: item.cement for item in found.cement}
     assert isinstance(values["L3"], NotAssessed)
     assert isinstance(values["L2"], CementVolume)
+    assert isinstance(found.total, TotalCement)
+
+
+def test_where_nothing_is_assessed_the_total_is_not_either() -> None:
+    phantom = build_phantom(("L3",))
+    (whole,) = phantom.spine.vertebrae
+    cut = replace(whole, complete=False)
+    found = measure_augmentation(phantom.ct, Spine(phantom.spine.labels, (cut,)))
+    assert isinstance(found.total, NotAssessed)
 
 
 def test_totals_and_screws_add_up() -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -6,6 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from cases.treated_spine import treated_spine
+from cemscope.findings import NotAssessed
+from cemscope_pipelines.cli.table import report_table
 from cemscope_pipelines.config import AnalysisConfig
 from cemscope_pipelines.report import Report, report_json_schema
 from cemscope_pipelines.report_builder import build_report
@@ -120,6 +123,18 @@ def test_what_was_not_measured_says_why(path: tuple) -> None:
     assert set(entry) == {"status", "reason"}
     assert entry["status"] == "not_assessed"
     assert len(entry["reason"]) > 10
+
+
+def test_a_total_of_nothing_is_no_zero() -> None:
+    blind = replace(CASE.augmentation, total=NotAssessed("no vertebra is in view"))
+    report = build_report(CASE.ct, CASE.spine, blind, AnalysisConfig())
+    totals = json.loads(report.to_json())
+    jsonschema.validate(totals, SCHEMA)
+    missing = {"status": "not_assessed", "reason": "no vertebra is in view"}
+    assert totals["totals"] == dict.fromkeys(
+        ("cement_ml", "interval_ml", "leaked_ml", "vertebrae_augmented"), missing
+    )
+    assert "total: not assessed (no vertebra is in view)" in report_table(report)
 
 
 def test_nothing_but_the_clipping_level_is_null() -> None:

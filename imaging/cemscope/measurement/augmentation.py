@@ -105,8 +105,8 @@ class Augmentation:
         One per vertebra of the spine, from the lowest upwards.
     leaks, elsewhere, screws, metal
         Findings; see `cemscope.findings`.
-    total : TotalCement
-        Sums over all assessed vertebrae.
+    total : TotalCement or NotAssessed
+        Sums over all assessed vertebrae; not assessed where none is.
     notices : tuple of Notice
         What a reader of the numbers should know.
     """
@@ -117,7 +117,7 @@ class Augmentation:
     elsewhere: tuple[CementElsewhere, ...]
     screws: tuple[Screw, ...]
     metal: tuple[MetalVolume, ...]
-    total: TotalCement
+    total: TotalCement | NotAssessed
     notices: tuple[Notice, ...]
 
 
@@ -151,7 +151,7 @@ def measure_augmentation(
         return Augmentation(
             LabelMap(materials, ct.geometry, MATERIAL_NAMES),
             (), (), (), (), metal_volumes,
-            TotalCement(0.0, Interval(0.0, 0.0), 0.0, 0),
+            NotAssessed("no vertebra is in view"),
             (Notice("no_vertebra", "No vertebra in view: cement was not assessed."),),
         )  # fmt: skip
     found = _measure_region(ct, spine, box, settings)
@@ -164,7 +164,7 @@ def measure_augmentation(
         found.screws,
         found.metal + metal_volumes,
         _total(found.cement),
-        found.notices + _empty_total_notice(found.cement),
+        found.notices,
     )
 
 
@@ -345,18 +345,10 @@ def _cut_notices(
     )
 
 
-def _empty_total_notice(cement: tuple[VertebraCement, ...]) -> tuple[Notice, ...]:
-    if any(isinstance(item.cement, CementVolume) for item in cement):
-        return ()
-    message = (
-        "No vertebra could be assessed: the total of 0 mL is no measurement. See the "
-        "reason at each vertebra."
-    )
-    return (Notice("total_not_assessed", message),)
-
-
-def _total(cement: tuple[VertebraCement, ...]) -> TotalCement:
+def _total(cement: tuple[VertebraCement, ...]) -> TotalCement | NotAssessed:
     assessed = [item.cement for item in cement if isinstance(item.cement, CementVolume)]
+    if not assessed:
+        return NotAssessed("no vertebra could be assessed: see the reason at each")
     values = [value for value in assessed if value.volume_ml > 0.0]
     empty = [value for value in assessed if value.volume_ml <= 0.0]
     volume = sum(value.volume_ml for value in values)

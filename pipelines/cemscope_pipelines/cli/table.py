@@ -8,6 +8,7 @@ from cemscope_pipelines.report import (
     NotAssessedEntry,
     Report,
     ScrewEntry,
+    TotalsEntry,
     VertebraEntry,
 )
 
@@ -86,16 +87,25 @@ def vertebra_row(vertebra: VertebraEntry, report: Report) -> tuple[str, ...]:
     )
 
 
+def total_words(totals: TotalsEntry) -> str:
+    """Cement of the whole scan in a few words."""
+    cement, interval = totals.cement_ml, totals.interval_ml
+    if isinstance(cement, NotAssessedEntry):
+        return f"not assessed ({cement.reason})"
+    if isinstance(interval, NotAssessedEntry):
+        return f"{cement:.2f} mL, interval not assessed ({interval.reason})"
+    low, high = interval
+    return (
+        f"{cement:.2f} mL [{low:.2f} - {high:.2f}], "
+        f"{totals.leaked_ml:.2f} mL leaked, "
+        f"{totals.vertebrae_augmented} vertebrae with cement"
+    )
+
+
 def report_table(report: Report) -> str:
     """Table of all vertebrae in view, from the highest to the lowest."""
     rows = [vertebra_row(v, report) for v in reversed(report.vertebrae)]
-    low, high = report.totals.interval_ml
-    total = (
-        f"total: {report.totals.cement_ml:.2f} mL [{low:.2f} - {high:.2f}], "
-        f"{report.totals.leaked_ml:.2f} mL leaked, "
-        f"{report.totals.vertebrae_augmented} vertebrae with cement, "
-        f"{len(report.screws)} screws"
-    )
+    total = f"total: {total_words(report.totals)}, {len(report.screws)} screws"
     lines = [format_table(VERTEBRA_HEADER, rows, VERTEBRA_LEFT_COLUMNS), total]
     lines += [
         f"cement elsewhere: {e.location}, {e.volume_ml:.2f} mL"
