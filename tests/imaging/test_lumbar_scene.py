@@ -271,7 +271,7 @@ def test_cannulated_screw_is_hollow(anatomy: LumbarAnatomy) -> None:
 
 
 def test_impossible_leak_is_refused(anatomy: LumbarAnatomy) -> None:
-    leak = LeakPlan("L3", LeakType.DISC, Side.LEFT, 0.2)
+    leak = LeakPlan("L3", LeakType.CORTICAL, Side.LEFT, 0.2)
     with pytest.raises(ConfigError, match="no simulated leak"):
         place_cement(anatomy.vertebra("L3"), [], [leak], [], seed=1)
 

@@ -29,6 +29,9 @@ FINGER_MM = 1.0
 VEIN_OFFSET_MM = 1.9
 """Distance of a vein's centre line from the body's surface."""
 
+DISC_OFFSET_MM = 2.2
+"""Distance of a disc leak's centre line from the endplate."""
+
 
 @dataclass(frozen=True, slots=True)
 class CementPlan:
@@ -44,12 +47,15 @@ class CementPlan:
         Where it starts, (left, posterior, superior) in the vertebra's frame.
     spread_mm : float
         How far its lobes lie apart.
+    fingers : float
+        How far it interdigitates with the trabeculae, relative to `FINGER_MM`.
     """
 
     level: str
     volume_ml: float
     centre_local_mm: tuple[float, float, float]
     spread_mm: float = 4.0
+    fingers: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,14 @@ class LeakPlan:
     level : str
         Vertebra.
     leak_type : LeakType
-        BASIVERTEBRAL or SEGMENTAL.
+        BASIVERTEBRAL, SEGMENTAL or DISC.
     side : Side
-        Where a segmental leak runs.
+        Where it runs.
     volume_ml : float
         Outside the body.
     height : float
-        Height of the exit, fraction from the lower to the upper endplate.
+        Height of the exit, fraction from the lower to the upper endplate; a leak into
+        the disc above starts there.
     """
 
     level: str
@@ -126,7 +133,7 @@ def place_cement(
     fingers = _fingers(lattice, rng)[cells]
     filled = np.full(len(local), FAR_MM, np.float32)
     for plan in plans:
-        cloud = _cloud(plan, local, rng) + fingers
+        cloud = _cloud(plan, local, rng) + np.float32(plan.fingers) * fingers
         # What an earlier cloud holds already is not counted twice.
         room = free * (1.0 - coverage(filled, grid_mm)) * lattice.voxel_ml
         low, high = -6.0, 25.0
@@ -239,6 +246,12 @@ def _leak_line(
             exit_local,
             *around,
         ]
+    elif leak.leak_type is LeakType.DISC:
+        sign = 1.0 if leak.side is Side.LEFT else -1.0
+        stops = [(4.0 * sign, -6.0), (8.0 * sign, -3.0), (7.0 * sign, -10.0)]
+        exit_local = _above(shape, *stops[0], 0.0)
+        spread = [_above(shape, x, y, DISC_OFFSET_MM) for x, y in stops]
+        line = [start, exit_local, *spread]
     else:
         raise ConfigError(f"no simulated leak of type {leak.leak_type}")
     return frame.to_lps_mm(np.array(line)), frame.to_lps_mm(exit_local)
@@ -262,6 +275,17 @@ def _beside(
     steps = np.arange(6.0, 40.0, 0.1)
     flat = steps[:, None] * direction / np.linalg.norm(direction)
     line = np.column_stack([flat, np.full_like(steps, up)])
+    depth = shape.body.at(shape.frame.to_lps_mm(line))
+    return np.asarray(line[int(np.argmax(depth > offset))])
+
+
+def _above(
+    shape: VertebraShape, left: float, behind: float, offset: float
+) -> FloatArray:
+    steps = np.arange(4.0, 30.0, 0.1)
+    line = np.column_stack(
+        [np.full_like(steps, left), np.full_like(steps, behind), steps]
+    )
     depth = shape.body.at(shape.frame.to_lps_mm(line))
     return np.asarray(line[int(np.argmax(depth > offset))])
 

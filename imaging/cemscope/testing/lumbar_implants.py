@@ -67,6 +67,11 @@ class ScrewPlan:
         Cement to inject round its tip; 0 for none.
     lucency_mm : float
         Width of the zone without bone round a loosened shaft.
+    offset_mm, turn_deg : tuple of float
+        How far the surgeon missed the best axis: (lateral, superior) in the pedicle,
+        and more (convergence, upward tilt).
+    tip_margin_mm : float
+        Least bone in front of the tip; negative perforates the anterior wall.
     """
 
     level: str
@@ -76,6 +81,9 @@ class ScrewPlan:
     cannulated: bool = False
     cement_ml: float = 1.5
     lucency_mm: float = 0.0
+    offset_mm: tuple[float, float] = (0.0, 0.0)
+    turn_deg: tuple[float, float] = (0.0, 0.0)
+    tip_margin_mm: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +171,11 @@ def place_screw(plan: ScrewPlan, shape: VertebraShape) -> PlacedScrew:
     _, ahead, centre, clearance = best
     front = _last_inside(shape.body, frame, centre, ahead, first_mm=10.0)
     behind = _last_inside(shape.bone, frame, centre, -ahead)
-    tip = min(front - 5.0, plan.shaft_mm - behind - 1.0)
+    tip = min(front - plan.tip_margin_mm, plan.shaft_mm - behind - 1.0)
+    if plan.offset_mm != (0.0, 0.0) or plan.turn_deg != (0.0, 0.0):
+        ahead, centre = _missed(plan, ahead, centre, sign)
+        line = frame.to_lps_mm(centre + steps[:, None] * ahead)
+        clearance = -float(shape.bone.at(line).max())
     head = tip - plan.shaft_mm - TULIP_BELOW_MM
     return PlacedScrew(
         plan,
@@ -172,6 +184,18 @@ def place_screw(plan: ScrewPlan, shape: VertebraShape) -> PlacedScrew:
         frame.to_lps_mm(centre - behind * ahead),
         clearance - 0.5 * plan.diameter_mm,
     )
+
+
+def _missed(
+    plan: ScrewPlan, ahead: FloatArray, centre: FloatArray, sign: float
+) -> tuple[FloatArray, FloatArray]:
+    """Turn and shift an axis in the vertebra's frame."""
+    inwards, upwards = np.radians(plan.turn_deg)
+    across = np.array([-sign, 0.0, 0.0])
+    turned = ahead + np.tan(inwards) * across + np.tan(upwards) * np.array([0, 0, 1.0])
+    lateral, up = plan.offset_mm
+    moved = centre + np.array([sign * lateral, 0.0, up])
+    return turned / np.linalg.norm(turned), moved
 
 
 def screw_field(

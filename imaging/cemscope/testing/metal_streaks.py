@@ -6,14 +6,20 @@ quanta that do not arrive) and the ideal line integral is filtered and back-proj
 (De Man 1999, doi:10.1109/23.775600, names these causes of streaks).
 """
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cemscope.testing.aligned_sampling import linear_weights
-from cemscope.testing.beam_table import Beam, Substance, mu_of
+from cemscope.testing.beam_table import Substance, mu_of
+from cemscope.testing.hard_scene import (
+    STREAK_CELL_MM,
+    BodySection,
+    HardCells,
+    HardScene,
+)
 from cemscope.testing.projection import (
     ParallelDetector,
     back_project,
@@ -22,23 +28,14 @@ from cemscope.testing.projection import (
 )
 from cemscope.testing.scalar_field import PlaneGrid
 
-if TYPE_CHECKING:
-    from cemscope.testing.quick_scanner import QuickScan
-
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
-
-STREAK_CELL_MM = 1.0
-"""Grid of the error image, and pitch of its rays."""
 
 VIEWS = 300
 """Angles over 180 degrees."""
 
-LEAST_FRACTION = 0.01
-"""Less metal or cement in a cell is left out."""
-
-LEAST_SLICE_ML = 0.004
-"""Slices with less metal and cement than this stay as they are."""
+FEW_VIEWS = 24
+"""Angles that are enough for a mean over all rays."""
 
 ELECTRONIC_NOISE = 4.0
 """Standard deviation in quanta, as `ScannerSettings`."""
@@ -53,135 +50,81 @@ LONGEST_WATER_CM = 80.0
 """End of the water correction's table."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BodySection:
-    """The whole body round the scan on a coarse grid: water and compact bone."""
+def effective_hu(scene: HardScene) -> FloatArray:
+    """HU of cement and metal as the scanner reads them on average in this patient.
 
-    grid: PlaneGrid
-    water: Float32Array
-    compact: Float32Array
-
-
-@dataclass(slots=True, eq=False)
-class HardCells:
-    """Collects the voxels that hold metal or cement, block by block of planes."""
-
-    voxels: PlaneGrid
-    cells: dict[str, list[tuple[npt.NDArray[np.intp], Float32Array]]] = field(
-        default_factory=dict
-    )
-
-    @property
-    def used(self) -> bool:
-        """Whether anything was collected."""
-        return any(self.cells.values())
-
-    def add(self, kind: str, first_slice: int, fraction: Float32Array) -> None:
-        """Note fractions in some slices; contributions to a voxel add up."""
-        where = np.flatnonzero(fraction > LEAST_FRACTION)
-        if len(where):
-            offset = first_slice * fraction[0].size
-            values = fraction.ravel()[where]
-            self.cells.setdefault(kind, []).append((where + offset, values))
-
-    def of(self, kind: str) -> tuple[npt.NDArray[np.intp], Float32Array]:
-        """Slice and flat index within the slice, shape (n, 2), and fractions."""
-        parts = self.cells.get(kind, [])
-        if not parts:
-            return np.zeros((0, 2), np.intp), np.zeros(0, np.float32)
-        index, back = np.unique(
-            np.concatenate([p[0] for p in parts]), return_inverse=True
-        )
-        total = np.bincount(back, np.concatenate([p[1] for p in parts]))
-        section = self.voxels.shape[1] * self.voxels.shape[2]
-        where = np.stack(np.divmod(index, section), axis=1)
-        return where, total.astype(np.float32)
+    Dense things harden the beam for themselves, so that they read less than a thin
+    piece would. With these values in the image, only the rest is left to the error
+    image, which is coarser and would blur the difference into the surroundings.
+    """
+    chosen = scene.slices()
+    chosen = chosen[:: max(1, len(chosen) // SLICES_AT_ONCE)]
+    thin = np.array([scene.beam.hu(m) for m in scene.mu[4:6]])
+    if not chosen.size:
+        return thin
+    rays = _Rays(scene, thin)
+    lines = _Lines.of(scene, chosen, scene.nodes())
+    paths, read = [], []
+    for view in range(FEW_VIEWS):
+        water, bone, cement, metal = lines.paths(np.pi * (view + 0.5) / FEW_VIEWS)
+        hit = (metal > 1e-2) | (cement > 1e-2)
+        part = np.stack([water[hit], bone[hit], cement[hit], metal[hit]], axis=-1)
+        paths.append(part[:, 2:])
+        read.append(rays.added_cm(part))
+    path = np.concatenate(paths).astype(float)
+    weight = 1.0 / np.sqrt(path.sum(axis=1))
+    used = (path > 0).any(axis=0)
+    fit = np.linalg.lstsq(
+        path[:, used] * weight[:, None], np.concatenate(read) * weight, rcond=None
+    )[0]
+    thin[used] = 1000.0 * (fit - 1.0)
+    return thin
 
 
-def streak_hu(
-    hard: HardCells,
-    body: BodySection,
-    beam: Beam,
-    mu: FloatArray,
-    scan: "QuickScan",
-) -> Float32Array:
+def streak_hu(scene: HardScene, hard_hu: FloatArray) -> Float32Array:
     """Error image on the scan's voxels, HU.
 
     Parameters
     ----------
-    hard
-        Metal and cement.
-    body
-        What else the rays cross.
-    beam
-        The tube voltage.
-    mu
-        Attenuation of fat, muscle, bone, marrow, cement, metal; 1/cm per energy bin.
-    scan
-        The scan.
+    scene
+        What the rays cross.
+    hard_hu
+        HU of cement and metal that the image holds already.
     """
-    grid = hard.voxels
+    grid = scene.hard.voxels
     total = np.zeros(grid.shape, np.float32)
-    volume = np.zeros(grid.shape[0])
-    for kind in ("metal", "cement"):
-        where, values = hard.of(kind)
-        np.add.at(volume, where[:, 0], values)
-    volume *= grid.cell_mm**2 * grid.plane_mm / 1000.0
-    slices = np.flatnonzero(volume > LEAST_SLICE_ML * grid.plane_mm)
+    slices = scene.slices()
     x, y, _ = grid.first_mm
-    size = np.array(grid.shape[:0:-1]) * grid.cell_mm
-    middle = np.array([x, y]) + 0.5 * (size - grid.cell_mm)
-    n = np.ceil(size / STREAK_CELL_MM).astype(int) + 3
-    xs = middle[0] + (np.arange(n[0]) - 0.5 * (n[0] - 1)) * STREAK_CELL_MM
-    ys = middle[1] + (np.arange(n[1]) - 0.5 * (n[1] - 1)) * STREAK_CELL_MM
+    xs, ys = scene.nodes()
     up_x = _between(x + grid.cell_mm * np.arange(grid.shape[2]), xs)
     up_y = _between(y + grid.cell_mm * np.arange(grid.shape[1]), ys)
     for first in range(0, len(slices), SLICES_AT_ONCE):
         chosen = slices[first : first + SLICES_AT_ONCE]
-        error = _error_image(hard, body, beam, mu, scan, chosen, (xs, ys))
+        error = _error_image(scene, hard_hu, chosen)
         for k, plane in zip(chosen, error, strict=True):
             total[k] = up_y @ plane @ up_x.T
     return total
 
 
 def _error_image(
-    hard: HardCells,
-    body: BodySection,
-    beam: Beam,
-    mu: FloatArray,
-    scan: "QuickScan",
-    slices: npt.NDArray[np.intp],
-    nodes: tuple[FloatArray, FloatArray],
+    scene: HardScene, hard_hu: FloatArray, slices: npt.NDArray[np.intp]
 ) -> Float32Array:
     """HU on the coarse nodes, shape (slices, rows, columns)."""
+    nodes = scene.nodes()
     xs, ys = nodes
-    grid = hard.voxels
-    parts = [_columns(hard, kind, slices) for kind in ("metal", "cement")]
-    section = _section(body, grid, slices)
-    corners = [(xs[i], ys[j]) for i in (0, -1) for j in (0, -1)]
-    bx, by, _ = body.grid.first_mm
-    far = np.array(body.grid.shape[:0:-1]) * body.grid.cell_mm
-    corners += [(bx, by), (bx + far[0], by + far[1]), (bx, by + far[1])]
-    corners += [(bx + far[0], by)]
-    centre = (0.5 * (xs[0] + xs[-1]), 0.5 * (ys[0] + ys[-1]))
-    detector = ParallelDetector.covering(corners, centre, STREAK_CELL_MM, 10.0)
+    scan = scene.scan
+    lines = _Lines.of(scene, slices, nodes)
+    detector = lines.detector
     frequency = np.fft.rfftfreq(detector.padded, detector.bin_mm)
     response = ramp_response(detector) * scan.kernel.window(frequency)
     column, row = np.meshgrid(xs, ys)
     pixels = np.stack([column.ravel(), row.ravel()], axis=1)
     image = np.zeros((len(pixels), len(slices)), np.float32)
-    rays = _Rays(beam, mu, scan)
+    rays = _Rays(scene, hard_hu)
     rng = np.random.default_rng([scan.seed, 13, int(slices[0])])
     for view in range(VIEWS):
         angle = np.pi * view / VIEWS
-        paths = [
-            strip_matrix(detector, grid.cell_mm, xy, angle) @ density
-            for xy, density in parts
-        ]
-        across = strip_matrix(detector, body.grid.cell_mm, section[0], angle)
-        # A coarse cell is wider than a bin: its shadow is smooth.
-        water, bone = across @ section[1], across @ section[2]
-        error = rays.error_cm(water, bone, paths[1], paths[0], rng)
+        error = rays.error_cm(lines.paths(angle), rng)
         filtered = np.fft.irfft(
             np.fft.rfft(error, detector.padded, axis=0) * response[:, None],
             detector.padded,
@@ -190,6 +133,51 @@ def _error_image(
         back_project(image, filtered.astype(np.float32), pixels, detector, angle)
     image *= np.float32(1000.0 * np.pi / VIEWS)
     return np.ascontiguousarray(image.T).reshape(len(slices), len(ys), len(xs))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lines:
+    """What rays cross in some slices."""
+
+    detector: ParallelDetector
+    cell_mm: tuple[float, float]
+    hard: tuple[tuple[FloatArray, Float32Array], ...]
+    section: tuple[FloatArray, Float32Array, Float32Array]
+
+    @classmethod
+    def of(
+        cls,
+        scene: HardScene,
+        slices: npt.NDArray[np.intp],
+        nodes: tuple[FloatArray, FloatArray],
+    ) -> "_Lines":
+        xs, ys = nodes
+        body, grid = scene.body, scene.hard.voxels
+        corners = [(xs[i], ys[j]) for i in (0, -1) for j in (0, -1)]
+        bx, by, _ = body.grid.first_mm
+        far = np.array(body.grid.shape[:0:-1]) * body.grid.cell_mm
+        corners += [(bx, by), (bx + far[0], by + far[1]), (bx, by + far[1])]
+        corners += [(bx + far[0], by)]
+        centre = (0.5 * (xs[0] + xs[-1]), 0.5 * (ys[0] + ys[-1]))
+        return cls(
+            ParallelDetector.covering(corners, centre, STREAK_CELL_MM, 10.0),
+            (grid.cell_mm, body.grid.cell_mm),
+            tuple(_columns(scene.hard, kind, slices) for kind in ("cement", "metal")),
+            _section(body, grid, slices),
+        )
+
+    def paths(
+        self, angle: float
+    ) -> tuple[Float32Array, Float32Array, Float32Array, Float32Array]:
+        """Water, bone, cement and metal in cm, each of shape (bins, slices)."""
+        hard_cell, body_cell = self.cell_mm
+        cement, metal = (
+            strip_matrix(self.detector, hard_cell, xy, angle) @ density
+            for xy, density in self.hard
+        )
+        across = strip_matrix(self.detector, body_cell, self.section[0], angle)
+        # A coarse cell is wider than a bin: its shadow is smooth.
+        return across @ self.section[1], across @ self.section[2], cement, metal
 
 
 def _between(
@@ -232,23 +220,22 @@ def _section(
 class _Rays:
     """What a scanner reads off rays, against the ideal."""
 
-    def __init__(self, beam: Beam, mu: FloatArray, scan: "QuickScan") -> None:
+    def __init__(self, scene: HardScene, hard_hu: FloatArray) -> None:
+        mu, beam, scan = scene.mu, scene.beam, scene.scan
         self.beam, self.scan = beam, scan
         self.mu = np.stack([mu_of(Substance.WATER), mu[2], mu[4], mu[5]])
-        self.ideal = np.array([1.0 + beam.hu(m) / 1000.0 for m in self.mu])
+        self.ideal = 1.0 + hard_hu / 1000.0
         self.water_cm = np.linspace(0.0, LONGEST_WATER_CM, 801)
         self.lost = beam.attenuation(self.mu[:1], self.water_cm[:, None])
         self.quanta = scan.photons * scan.slice_thickness_mm
 
     def error_cm(
         self,
-        water: Float32Array,
-        bone: Float32Array,
-        cement: Float32Array,
-        metal: Float32Array,
+        lines_cm: tuple[Float32Array, Float32Array, Float32Array, Float32Array],
         rng: np.random.Generator,
     ) -> FloatArray:
         """Error of the water-equivalent path of each ray, shape (bins, slices)."""
+        water, bone, cement, metal = lines_cm
         error = np.zeros(water.shape)
         hit = (metal > 1e-4) | (cement > 1e-3)
         # Scatter reaches rays beside the metal, but there it is the patient's own.
@@ -266,8 +253,14 @@ class _Rays:
         # The scanner never takes the logarithm of nothing: it smooths starved rays.
         read = self._corrected(with_metal + np.clip(random, -1.2, 1.2))
         error[hit] = read - self._corrected(without)
-        error[hit] -= paths[:, 2:] @ self.ideal[2:]
+        error[hit] -= paths[:, 2:] @ self.ideal
         return error
+
+    def added_cm(self, paths: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        """Water that cement and metal seem to add to rays, without noise, cm."""
+        soft = paths.copy()
+        soft[:, 2:] = 0.0
+        return self._corrected(self._read(paths)) - self._corrected(self._read(soft))
 
     def _read(self, paths: npt.NDArray[np.floating[Any]]) -> FloatArray:
         """Attenuation with scatter: a share of the patient's signal fills shadows."""

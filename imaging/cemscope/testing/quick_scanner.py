@@ -17,7 +17,8 @@ from scipy import fft, ndimage
 
 from cemscope.geometry import VoxelGeometry
 from cemscope.testing.beam_table import Beam, Substance, cement_mu, mu_of
-from cemscope.testing.metal_streaks import BodySection, HardCells, streak_hu
+from cemscope.testing.hard_scene import HardCells, HardScene, body_section
+from cemscope.testing.metal_streaks import effective_hu, streak_hu
 from cemscope.testing.scalar_field import Box, PlaneGrid, Pose
 from cemscope.testing.scanner_settings import Kernel
 from cemscope.volume import Acquisition, CTVolume
@@ -39,9 +40,6 @@ BLOCK_CELLS = 2_500_000
 
 HARD_KINDS = ("cement", "metal")
 """What makes streaks."""
-
-BODY_CELL_MM = 4.0
-"""Grid of the whole body section, for the rays that cross metal."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,11 +108,14 @@ class QuickScan:
     head_first : bool
         Store the slices from the head to the feet.
     kvp : int
-        100, 120 or 140.
+        80, 100, 120 or 140.
     kernel : Kernel
         Sharpness.
     blur_fwhm_mm : float
         Detector and focal spot.
+    aperture_mm : float
+        Pitch of the detector at the isocentre: its bins and the interpolation
+        between them blur like three boxes of this width.
     noise_hu : float
         Standard deviation in the middle of the patient.
     photons : float
@@ -140,6 +141,7 @@ class QuickScan:
     kvp: int = 120
     kernel: Kernel = Kernel.STANDARD
     blur_fwhm_mm: float = 0.7
+    aperture_mm: float = 0.0
     noise_hu: float = 20.0
     photons: float = 5.0e5
     scatter_fraction: float = 0.015
@@ -197,9 +199,19 @@ def quick_scan(source: TissueSource, scan: QuickScan) -> CTVolume:
         for kind, fraction in zip(HARD_KINDS, filled[1:], strict=True):
             if fraction.any():
                 hard.add(kind, first, _through(weights, fraction))
-    image = _blurred(image, scan)
     if hard.used:
-        image += streak_hu(hard, _body_section(source, scan), beam, mu, scan)
+        scene = HardScene(hard, body_section(source, scan), beam, mu, scan)
+        hard_hu = effective_hu(scene)
+        flat = image.reshape(len(image), -1)
+        for kind, level, thin in zip(
+            HARD_KINDS, hard_hu + 1000.0, table[4:6], strict=True
+        ):
+            where, fraction = hard.of(kind)
+            flat[where[:, 0], where[:, 1]] += fraction * np.float32(level - thin)
+        image = _blurred(image, scan)
+        image += streak_hu(scene, hard_hu)
+    else:
+        image = _blurred(image, scan)
     low, high = scan.floor_hu, scan.ceiling_hu
     np.rint(image, out=image)
     np.clip(image, low, high, out=image)
@@ -358,32 +370,10 @@ def _responses(
     window = scan.kernel.window(frequency)
     blur = scan.blur_fwhm_mm / FWHM_PER_SIGMA
     transfer = window * np.exp(-2.0 * (np.pi * blur * frequency) ** 2)
+    transfer *= np.sinc(scan.aperture_mm * frequency) ** 3
     amplitude = np.sqrt(frequency) * window
     # Power per pixel over the whole plane: Parseval, with half the plane stored.
     twice = np.where((u == 0) | (2 * u * scan.pixel_mm == 1.0), 1.0, 2.0)
     power = float((amplitude**2 * twice).sum()) / (shape[0] * shape[1])
     amplitude *= scan.noise_hu / np.sqrt(power)
     return transfer.astype(np.float32), amplitude.astype(np.float32)
-
-
-def _body_section(source: TissueSource, scan: QuickScan) -> BodySection:
-    """Water and bone of the whole body round the scan, coarsely."""
-    low, high = source.body_box_mm()
-    unit = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T
-    corners = scan.pose.to_table(low + unit * (high - low))
-    first, last = corners.min(axis=0), corners.max(axis=0)
-    columns, rows = (int(n) for n in np.ceil((last - first)[:2] / BODY_CELL_MM) + 1)
-    height = (scan.slices - 1) * scan.slice_increment_mm
-    planes = max(2, int(np.ceil(height / (2 * BODY_CELL_MM))) + 1)
-    grid = PlaneGrid(
-        (float(first[0]), float(first[1]), scan.first_mm[2]),
-        BODY_CELL_MM,
-        max(height / (planes - 1), 1e-3),
-        (planes, rows, columns),
-        scan.pose,
-    )
-    parts = source.fractions(grid)
-    water = (
-        parts.fat * np.float32(0.92) + parts.muscle * np.float32(1.045) + parts.marrow
-    )
-    return BodySection(grid, water.astype(np.float32), parts.compact)

@@ -6,17 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cemscope.errors import ConfigError
-from cemscope.findings import Side
 from cemscope.testing.aligned_sampling import coverage_of, sample_aligned
 from cemscope.testing.beam_table import Substance
-from cemscope.testing.lumbar_cement import (
-    CementPlan,
-    LeakPlan,
-    LevelCement,
-    place_cement,
-)
-from cemscope.testing.lumbar_implants import PlacedScrew, ScrewPlan, place_screw
+from cemscope.testing.cement_track import IslandPlan, TrackPlan, island_layer
+from cemscope.testing.lumbar_cement import CementPlan, LeakPlan, LevelCement
+from cemscope.testing.lumbar_implants import PlacedScrew, ScrewPlan
 from cemscope.testing.lumbar_scene import metal_fields
 from cemscope.testing.quick_scanner import TissueFractions
 from cemscope.testing.scalar_field import Box, PlaneGrid, Pose, ScalarField
@@ -34,8 +28,14 @@ from cemscope.testing.spine_ribs import (
     TableReach,
     aorta_layers,
     canal_layers,
+    cava_layers,
     disc_layers,
     rib_layers,
+)
+from cemscope.testing.spine_treatment import (
+    CementPlans,
+    placed_cements,
+    placed_screws,
 )
 from cemscope.testing.spine_trunk import (
     TrunkFields,
@@ -61,8 +61,8 @@ PELVIS_CORTEX_MM = 1.3
 MARGIN_MM = 25.0
 """Vertebrae further than this outside the slices are left out."""
 
-METAL_GRID_MM, CEMENT_GRID_MM = 0.45, 0.6
-"""Grids of implants and cement."""
+METAL_GRID_MM = 0.45
+"""Grid of implants."""
 
 SUPERSAMPLING = 2
 """Cement and metal are filled on cells this much finer."""
@@ -91,6 +91,12 @@ class PatientSettings:
         Cement without screws.
     leaks : tuple of LeakPlan
         Of cemented levels.
+    tracks : tuple of TrackPlan
+        Cement in pedicles of cemented levels.
+    islands : tuple of IslandPlan
+        Dense spots in the spongy bone.
+    rods : bool
+        Whether rods connect the screws of each side.
     metal : Substance
         Of the implants.
     barium_sulfate_fraction, zirconia_fraction : float
@@ -99,6 +105,8 @@ class PatientSettings:
         Enhancement of the aorta.
     plaques : int
         Calcifications in its wall.
+    cava_hu : float or None
+        Enhancement of the vena cava; None leaves the vein to the trunk's soft tissue.
     sacralised : bool
         Whether the lowest vertebra is fused to the sacral alae.
     seed : int
@@ -115,11 +123,15 @@ class PatientSettings:
     screws: tuple[ScrewPlan, ...] = ()
     vertebroplasties: tuple[CementPlan, ...] = ()
     leaks: tuple[LeakPlan, ...] = ()
+    tracks: tuple[TrackPlan, ...] = ()
+    islands: tuple[IslandPlan, ...] = ()
+    rods: bool = True
     metal: Substance = Substance.TITANIUM
     barium_sulfate_fraction: float = 0.15
     zirconia_fraction: float = 0.0
     contrast_hu: float = 0.0
     plaques: int = 0
+    cava_hu: float | None = None
     sacralised: bool = False
     seed: int = 0
 
@@ -140,6 +152,8 @@ class SpinePatient:
         Soft tissue.
     layers : tuple of TissueLayer
         Vessels, canal, discs, ribs, pelvis: in the order of painting.
+    islands : tuple of TissueLayer
+        Dense bone, painted over the vertebrae.
     screws : tuple of PlacedScrew
         On the table.
     metal_parts : tuple of ScalarField
@@ -157,6 +171,7 @@ class SpinePatient:
     bones: tuple[BoneFields, ...]
     trunk: TrunkFields
     layers: tuple[TissueLayer, ...]
+    islands: tuple[TissueLayer, ...]
     screws: tuple[PlacedScrew, ...]
     metal_parts: tuple[ScalarField, ...]
     cements: tuple[LevelCement, ...]
@@ -204,6 +219,8 @@ class SpinePatient:
             paint(layer, parts, grid)
         for bone in self.bones:
             self._paint_bone(bone, parts, grid)
+        for island in self.islands:
+            paint(island, parts, grid)
         parts.metal[...] = _union(self.metal_parts, grid)
         parts.cement[...] = _union([c.cement for c in self.cements], grid)
         np.multiply(parts.cement, 1.0 - parts.metal, out=parts.cement)
@@ -262,15 +279,24 @@ def lay_patient(
     reach = TableReach(pose, (low_z, high_z))
     layers = tuple(_layers(settings, standing, trunk, reach))
     by_name = {b.name: b for b in bones}
-    screws = tuple(_screws(settings, by_name))
-    metal = metal_fields(screws, True, METAL_GRID_MM) if screws else ()
-    cements = tuple(_cements(settings, by_name, screws, metal))
+    screws = tuple(placed_screws(settings.screws, by_name))
+    metal = metal_fields(screws, settings.rods, METAL_GRID_MM) if screws else ()
+    plans = CementPlans(
+        settings.vertebroplasties, settings.leaks, settings.tracks, settings.seed
+    )
+    cements = tuple(placed_cements(plans, by_name, screws, metal))
+    islands = tuple(
+        island_layer(p, by_name[p.level].shape)
+        for p in settings.islands
+        if p.level in by_name
+    )
     return SpinePatient(
         settings,
         standing,
         bones,
         trunk,
         layers,
+        islands,
         screws,
         metal,
         cements,
@@ -295,6 +321,8 @@ def _layers(
     yield from aorta_layers(
         standing, reach, settings.contrast_hu, settings.plaques, settings.seed
     )
+    if settings.cava_hu is not None:
+        yield from cava_layers(standing, reach, settings.cava_hu)
     yield from canal_layers(standing, reach)
     spine = standing.vertebrae
     sacrum = sacrum_centre_mm(standing.size)
@@ -324,39 +352,6 @@ def _layers(
             on_table = reach.pose.to_table(line)
             for part in tube_fields(on_table, [6.0, 9.0, 11.0], reach.z_mm):
                 yield TissueLayer(part, RIB_MARROW, COMPACT_BONE, 0.9)
-
-
-def _screws(
-    settings: PatientSettings, bones: dict[str, BoneFields]
-) -> Iterator[PlacedScrew]:
-    for plan in settings.screws:
-        if plan.level not in bones:
-            continue
-        try:
-            yield place_screw(plan, bones[plan.level].shape)
-        except ConfigError:  # a pedicle too thin for any screw: surgeons leave it out
-            continue
-
-
-def _cements(
-    settings: PatientSettings,
-    bones: dict[str, BoneFields],
-    screws: tuple[PlacedScrew, ...],
-    metal: tuple[ScalarField, ...],
-) -> Iterator[LevelCement]:
-    for index, (name, bone) in enumerate(bones.items()):
-        plans = [p for p in settings.vertebroplasties if p.level == name]
-        for screw in screws:
-            if screw.plan.level == name and screw.plan.cement_ml > 0:
-                tip = bone.shape.frame.to_local_mm(screw.tip_mm)
-                x, y, z = (float(v) for v in tip)
-                side = 1.0 if screw.plan.side is Side.LEFT else -1.0
-                centre = (x + side, y + 3.0, z)
-                plans.append(CementPlan(name, screw.plan.cement_ml, centre))
-        leaks = [leak for leak in settings.leaks if leak.level == name]
-        if plans:
-            seed = settings.seed * 100 + index
-            yield place_cement(bone.shape, plans, leaks, metal, seed, CEMENT_GRID_MM)
 
 
 def _union(

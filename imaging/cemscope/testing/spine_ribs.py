@@ -47,6 +47,9 @@ DISC_OVERLAP_MM = 8.0
 AORTA_RADIUS_MM = 10.0
 """Radius of the abdominal aorta."""
 
+CAVA_RADIUS_MM = 9.0
+"""Radius of the inferior vena cava: 15 to 22 mm wide in most people."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableReach:
@@ -164,6 +167,25 @@ def aorta_layers(
         thick = float(rng.uniform(0.6, 1.6))
         for field in tube_fields(arc, [thick] * 4, reach.z_mm):
             yield TissueLayer(field, Tissue(compact=0.6, marrow=0.4))
+
+
+def cava_layers(
+    spine: StandingSpine, reach: TableReach, contrast_hu: float
+) -> Iterator[TissueLayer]:
+    """Inferior vena cava, which all but touches the lumbar bodies."""
+    points = []
+    for v in spine.vertebrae:
+        if v.plan.name in ("L5", "L6") or v.plan.stored[0] == "T":
+            continue
+        local = [0.4 * float(v.low_mm[0]), float(v.low_mm[1]) - CAVA_RADIUS_MM - 2.5, 0]
+        points.append(v.frame.to_lps_mm(local))
+    if len(points) < 2:
+        return
+    line = reach.pose.to_table(np.array(points))
+    radius = CAVA_RADIUS_MM * float(spine.size[0])
+    blood = Tissue(muscle=1.0 + contrast_hu / 1044.0)
+    for field in tube_fields(line, [radius] * len(line), reach.z_mm, pieces=2):
+        yield TissueLayer(field, blood)
 
 
 def disc_layers(

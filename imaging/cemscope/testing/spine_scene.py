@@ -74,15 +74,16 @@ def truth_record(scene: SpineScene) -> dict[str, Any]:
 def write_scene(scene: SpineScene, folder: Path) -> None:
     """Write a scene; needs SimpleITK."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write_nifti(scene.ct.hu, scene.ct.geometry, folder / CT_FILE)
-    _write_nifti(scene.labels.labels, scene.labels.geometry, folder / LABEL_FILE)
+    write_nifti(scene.ct.hu, scene.ct.geometry, folder / CT_FILE)
+    write_nifti(scene.labels.labels, scene.labels.geometry, folder / LABEL_FILE)
     text = json.dumps(truth_record(scene), indent=1) + "\n"
     (folder / TRUTH_FILE).write_text(text, encoding="utf-8")
 
 
-def _write_nifti(
+def write_nifti(
     array: npt.NDArray[np.generic], geometry: VoxelGeometry, path: Path
 ) -> None:
+    """Write an array on a grid; needs SimpleITK."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array)
