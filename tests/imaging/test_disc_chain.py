@@ -112,6 +112,24 @@ def test_a_collapsed_vertebra_is_kept():
     assert list(chain.steps) == discs
 
 
+@pytest.mark.parametrize(
+    ("angle_deg", "cheaper"), [(0.0, 0.0), (14.0, 0.0), (28.0, 0.784), (-28.0, 0.0)]
+)
+def test_only_the_lowest_vertebra_may_be_a_steep_wedge(angle_deg, cheaper):
+    """An end on the sacrum: 14 degrees beyond the free 14 are forgiven, 0.4 * 1.4^2."""
+    given = evidence(*spine(DISCS, 220))
+    flat = chain_links(given, SETTINGS)
+    # The lowest disc falls to the front (a positive angle) against those above.
+    angle = np.radians(angle_deg)
+    given.normals[: DISCS[0] + 1] = [0.0, -np.sin(angle), np.cos(angle)]
+    links = chain_links(given, SETTINGS)
+    top, k = DISCS[1], DISCS[1] - DISCS[0] - int(links.offsets[0])
+    lost = flat.vertebra[top, k] - links.vertebra[top, k]
+    assert lost == pytest.approx(0.784 if abs(angle_deg) > 14.0 else 0.0, abs=1e-6)
+    refund = links.cut_below[top, k] - flat.cut_below[top, k]
+    assert refund == pytest.approx(cheaper, abs=1e-6)
+
+
 def test_short_scan_with_one_disc():
     likeness, bridge = spine([10, 42, 74], 90)
     likeness[[10, 74]] = 0.0

@@ -14,6 +14,7 @@ import numpy as np
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.body_outline import BodyOutline
 from cemscope.segmentation.body_surface import BodyScene, BodySurface, on_plate
+from cemscope.segmentation.disc_room import PlateRooms
 from cemscope.segmentation.outline_measures import outline_measures
 from cemscope.segmentation.outline_quality import (
     WHOLE,
@@ -57,6 +58,7 @@ class PriorSettings:
 def refined_bodies(
     scene: BodyScene,
     surfaces: Sequence[BodySurface],
+    rooms: Sequence[PlateRooms] | None = None,
     settings: PriorSettings | None = None,
 ) -> tuple[BodySurface, ...]:
     """Fit doubtful bodies again, led by their trusted neighbours.
@@ -67,6 +69,8 @@ def refined_bodies(
         Where the bodies were found.
     surfaces
         Their first outlines from the lowest to the highest, without the sacrum.
+    rooms
+        Where the discs that were seen let their endplates lie.
     settings
         Tunables; the defaults if None.
 
@@ -93,9 +97,10 @@ def refined_bodies(
         if size is None:
             continue
         best = _judged(scene, current, k, current[k], size, settings)
+        room = (None, None) if rooms is None else rooms[k]
         for frame, height_mm in _frames(current, leaders, k, size):
             usual = BodyOutline(size.width_mm / 2, size.depth_mm / 2, 0.0, 0.0, 1.0)
-            surface = body_surface(scene, frame, height_mm, usual)
+            surface = body_surface(scene, frame, height_mm, usual, room)
             quality = _judged(scene, current, k, surface, size, settings)
             if quality.score > best.score + settings.better:
                 current[k], best = surface, quality

@@ -24,6 +24,10 @@ WALL_RADII_MM = np.arange(7.0, 34.0, 0.75)
 """Radii that the wall may have; the largest lumbar bodies are 55 mm wide."""
 
 
+IMPLANT_BLUR_MM = 1.0
+"""Cement is seen beyond its edge by this much."""
+
+
 @dataclass(frozen=True, slots=True)
 class BodySettings:
     """Tunables of the body's surface.
@@ -182,6 +186,15 @@ class BodyScene:
             return np.zeros(points_lps_mm.shape[:-1], np.bool_)
         found: BoolArray = self.implants.sample(points_lps_mm) > 0.5
         return found
+
+    def beside_implant(self, points_lps_mm: FloatArray, step_mm: float) -> BoolArray:
+        """Tell where an edge along the last axis of points would be an implant's."""
+        implant = self.implant_at(points_lps_mm)
+        if not implant.any():
+            return implant
+        reach = round((self.settings.edge_mm + IMPLANT_BLUR_MM) / step_mm)
+        near: BoolArray = ndimage.maximum_filter1d(implant, 2 * reach + 1, axis=-1)
+        return near
 
 
 def on_plate(plate: FloatArray, left: FloatArray, posterior: FloatArray) -> FloatArray:

@@ -59,6 +59,10 @@ class ChainSettings:
         half as high as its neighbours.
     wedge_free_deg : float
         Angle between neighbouring discs that costs nothing.
+    sacral_free_deg : float
+        The same for the lowest vertebra of the chain, if they open to the front: most
+        of the lordosis lies in L5 and its disc (review: Been and Kalichman 2014, doi:
+        10.1016/j.spinee.2013.07.464; the limit is ours).
     wedge_price : float
         Score lost per squared 10 degrees more.
     blocked_price : float
@@ -86,6 +90,7 @@ class ChainSettings:
     uneven_price: float = 6.0
     uneven_most: float = 3.0
     wedge_free_deg: float = 14.0
+    sacral_free_deg: float = 28.0
     wedge_price: float = 0.4
     blocked_price: float = 0.5
     thick_share: float = 0.45
@@ -113,7 +118,7 @@ class ChainLinks:
         Distance of its discs in the middle of the bodies.
     cut_below, cut_above : ndarray, same shape
         Score of a neighbour of the same height that the border of the scan cuts; 0
-        where it would not be cut.
+        where it would not be cut. Below also what an end on the sacrum is forgiven.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -162,8 +167,12 @@ def chain_links(evidence: DiscEvidence, settings: ChainSettings) -> ChainLinks:
     phase = _phase(evidence, low, high)
     cosine = (evidence.normals[top] * evidence.normals[bottom]).sum(axis=-1)
     wedge = np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))
-    excess = np.maximum(wedge - settings.wedge_free_deg, 0.0) / 10.0
-    vertebra = settings.pedicle_weight * phase - settings.wedge_price * excess**2
+    wedge_price = _wedge_price(wedge, settings.wedge_free_deg, settings)
+    vertebra = settings.pedicle_weight * phase - wedge_price
+    # If it stands on the sacrum, it and its disc may open further to the front.
+    lordotic = evidence.normals[bottom, 1] < evidence.normals[top, 1]
+    sacral_price = _wedge_price(wedge, settings.sacral_free_deg, settings)
+    refund = np.where(lordotic, wedge_price - sacral_price, 0.0)
     thickness = evidence.thickness_mm[bottom] + evidence.thickness_mm[top]
     share = thickness / 2.0 / height
     vertebra -= settings.thick_price * np.maximum(share - settings.thick_share, 0.0)
@@ -177,9 +186,18 @@ def chain_links(evidence: DiscEvidence, settings: ChainSettings) -> ChainLinks:
         disc,
         vertebra,
         height,
-        cut_scores(evidence, low - span, low, settings),
+        cut_scores(evidence, low - span, low, settings) + refund,
         cut_scores(evidence, high, high + span, settings),
     )
+
+
+def _wedge_price(
+    wedge_deg: FloatArray, free_deg: float, settings: ChainSettings
+) -> FloatArray:
+    """Price of the angle between the two discs of a vertebra."""
+    excess = np.maximum(wedge_deg - free_deg, 0.0) / 10.0
+    price: FloatArray = settings.wedge_price * excess**2
+    return price
 
 
 def wall_steps(evidence: DiscEvidence) -> FloatArray:

@@ -7,20 +7,29 @@ from scipy import ndimage
 
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.discs import BODY_DEPTH_MM
-from cemscope.segmentation.spine_axis import SpineAxis
+from cemscope.segmentation.spine_axis import AXIS_STEP_MM, SpineAxis
 from cemscope.segmentation.spine_working_volume import WorkingArray, WorkingVolume
 from cemscope.segmentation.tilted_columns import TiltedColumns
+from cemscope.volume import BoolArray
 
 RING_ANGLES_RAD = np.radians(np.arange(-170.0, -9.0, 10.0))
 """Front half of the ring round the body's axis: 0 is left, -90 degrees is in front.
 Behind it pedicles, ribs and facets hide whether the cortex stops."""
 
-RING_RADII_MM = np.arange(9.0, 27.0)
-"""Where the cortex is looked for, to the side; somewhat nearer in front."""
+RING_RADII_MM = np.arange(9.0, 37.0)
+"""Where the cortex may lie, to the side; somewhat nearer in front. From a T5 of a small
+woman to an L5 of a large man, half a body's width is 12 to 29 mm."""
 
 RING_FLATTENING = 0.85
 """Depth of a body's ring against its width (Panjabi 1992, doi:10.1097/
 00007632-199203000-00010: 34 mm against 42 mm at L1)."""
+
+BEYOND_RING_MM = 6.0
+"""The cortex is looked for so far beyond its usual place: endplates overhang the waist
+by 3-5 mm. Further out lie ribs, the aorta's wall, and other bones."""
+
+RING_SMOOTH_MM = 25.0
+"""Gaussian sigma, along the spine, of that usual place."""
 
 USUAL_RING_MM = 17.0
 """Where the ring of a tilted plane is taken to lie: gives only its height."""
@@ -104,9 +113,11 @@ def open_ring(
     known = volume.sample_inside(points) > 0.5
     if implants is not None:
         known &= implants.sample(points) <= settings.implant_share
+    near = _usual_radius(values, known)[:, None] + BEYOND_RING_MM >= RING_RADII_MM
+    near = near[:, None]
     values = ndimage.uniform_filter1d(values, 2, axis=2)
-    brightest = np.where(known, values, -1000.0).max(axis=2)
-    judged = known.mean(axis=2) >= 0.8
+    brightest = np.where(known & near, values, -1000.0).max(axis=2)
+    judged = (known & near).sum(axis=2) >= 0.8 * near.sum(axis=2)
     enough = judged.mean(axis=1) > 0.7
     result = np.zeros((len(sagittal), len(lateral), count), np.float32)
     if not enough.any():
@@ -131,6 +142,32 @@ def open_ring(
         seen = weight >= settings.least_seen * len(RING_ANGLES_RAD)
         result[k] = np.where(seen, total / np.maximum(weight, 1.0), 0.0)
     return np.asarray(result * _closed_beside(result), np.float32)
+
+
+def _usual_radius(values: WorkingArray, known: BoolArray) -> FloatArray:
+    """Radius, per step, at which the ring of cortex usually lies hereabouts.
+
+    Parameters
+    ----------
+    values, known : ndarray, shape (steps, angles, radii)
+        What the rays meet, and what is in view and no implant.
+    """
+    weight = known.sum(axis=1).astype(np.float64)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    sigma = RING_SMOOTH_MM / AXIS_STEP_MM
+    total, weight = (
+        ndimage.gaussian_filter1d(x, sigma, axis=0, mode="nearest")
+        for x in (total, weight)
+    )
+    profile = total / np.maximum(weight, 1e-6)
+    # The outer side of the ring is where bone ends for good.
+    inner = ndimage.uniform_filter1d(profile, 3, axis=1, mode="nearest")
+    outer = ndimage.uniform_filter1d(profile, 5, axis=1, mode="nearest")
+    drop = inner[:, :-5] - outer[:, 5:]
+    usual: FloatArray = ndimage.gaussian_filter1d(
+        RING_RADII_MM[drop.argmax(axis=1)], sigma / 2, mode="nearest"
+    )
+    return usual
 
 
 def _closed_beside(ring: WorkingArray) -> WorkingArray:

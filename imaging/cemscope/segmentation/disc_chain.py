@@ -82,18 +82,22 @@ def _from_below(
     for top in range(len(best)):
         if not np.isfinite(links.disc[top]):
             continue
-        for k in np.flatnonzero(np.isfinite(links.vertebra[top])):
-            bottom = top - int(links.offsets[k])
-            if not np.isfinite(links.disc[bottom]):
-                continue
-            follow = best[bottom] - uneven_price(
-                links.height_mm[bottom], links.height_mm[top, k], settings
-            )
-            chosen = int(follow.argmax())
-            start = links.disc[bottom] + links.cut_below[top, k]
-            if follow[chosen] > start:
-                start, came_from[top, k] = follow[chosen], chosen
-            best[top, k] = start + links.disc[top] + links.vertebra[top, k]
+        bottom = top - links.offsets
+        k = np.flatnonzero(np.isfinite(links.vertebra[top]) & (bottom >= 0))
+        k = k[np.isfinite(links.disc[bottom[k]])]
+        if not len(k):
+            continue
+        bottom = bottom[k]
+        follow = best[bottom] - uneven_price(
+            links.height_mm[bottom], links.height_mm[top, k][:, None], settings
+        )
+        chosen = follow.argmax(axis=1)
+        gain = follow[np.arange(len(k)), chosen]
+        start = links.disc[bottom] + links.cut_below[top, k]
+        came_from[top, k] = np.where(gain > start, chosen, -1)
+        best[top, k] = (
+            np.maximum(gain, start) + links.disc[top] + links.vertebra[top, k]
+        )
     return best, came_from
 
 

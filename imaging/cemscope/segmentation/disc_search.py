@@ -31,6 +31,17 @@ WEAK_DISC = 0.3
 CLEAR_DISC = 0.5
 """From this likeness on a disc is sure enough to build upon."""
 
+SURE_MARGIN = 1.5
+"""So is a disc that the best chain is better with than without by so much."""
+
+BENT_DISCS = 2
+"""One of so many discs next below must be clear along a bent axis, or the bend shows
+nothing."""
+
+MARGIN_LOST = 0.5
+"""The margin of the disc at the bend may be so much less along the bent axis; that of
+a wrong chain, which squeezes a disc in beside it, falls by 1 and more."""
+
 ROOM_SHARE = 0.8
 """Below the last clear disc there is room for another, if so much of the height of
 the vertebra above is in view."""
@@ -144,13 +155,8 @@ class _Sight:
 def _with_bend(links: _Links, sight: _Sight) -> _Links:
     """Look again below the last clear disc, along an axis that turns to the back."""
     steps, discs = links.chain.steps, links.discs
-    clear = [k for k, disc in enumerate(discs) if disc.likeness >= CLEAR_DISC]
-    if not clear or clear[0] + 1 >= len(steps):
-        return links
-    # A clear disc under one that is not may be an endplate of the sacrum, seen askew.
-    firm = [k for k in clear if k + 1 >= len(discs) or k + 1 in clear]
-    lowest = (firm or clear)[0]
-    if lowest + 1 >= len(steps):
+    lowest = _lowest_sure(discs, links.chain.disc_margins)
+    if lowest is None or lowest + 1 >= len(steps):
         return links
     pivot = round(discs[lowest].step)
     height = steps[lowest + 1] - steps[lowest]
@@ -162,7 +168,7 @@ def _with_bend(links: _Links, sight: _Sight) -> _Links:
     for bend in BENDS_DEG:
         axis = bent_axis(links.axis, pivot, bend)
         other = sight.discs_along(lower_part(axis, stop))
-        if other is None or not _has_clear_disc_below(other, steps[lowest]):
+        if other is None or not _is_believed(other, straight, steps[lowest]):
             continue
         price = BEND_PRICE if best is straight else 0.0
         if best is None or other.chain.score > best.chain.score + price:
@@ -172,21 +178,42 @@ def _with_bend(links: _Links, sight: _Sight) -> _Links:
     return _joined(best, best_axis, links, lowest)
 
 
-def _has_clear_disc_below(links: _Links, step: int) -> bool:
-    """Whether the chain has a disc at a step, and a clear one next below it."""
-    away = [abs(other - step) for other in links.chain.steps]
-    k = int(np.argmin(away))
-    return (
-        away[k] <= SAME_DISC_STEPS
-        and k > 0
-        and links.discs[k - 1].likeness >= CLEAR_DISC
-    )
+def _lowest_sure(discs: tuple[Disc, ...], margins: tuple[float, ...]) -> int | None:
+    """Lowest disc to build upon: it is clear, or the chain cannot do without it."""
+    clear = [k for k, disc in enumerate(discs) if disc.likeness >= CLEAR_DISC]
+    # A clear disc under one that is not may be an endplate of the sacrum, seen askew.
+    firm = [k for k in clear if k + 1 >= len(discs) or k + 1 in clear]
+    sure = [k for k, margin in enumerate(margins) if margin >= SURE_MARGIN]
+    known = [*(firm or clear)[:1], *sure[:1]]
+    return min(known) if known else None
+
+
+def _is_believed(bent: _Links, straight: _Links | None, step: int) -> bool:
+    """Whether a chain along a bent axis keeps the disc at the bend and finds more.
+
+    That disc lies on both axes, and must be as sure as before; below it, one must be
+    clear.
+    """
+    k = _nearest(bent, step)
+    if abs(bent.chain.steps[k] - step) > SAME_DISC_STEPS:
+        return False
+    if straight is not None:
+        before = straight.chain.disc_margins[_nearest(straight, step)]
+        if bent.chain.disc_margins[k] < before - MARGIN_LOST:
+            return False
+    below = bent.discs[max(k - BENT_DISCS, 0) : k]
+    return any(disc.likeness >= CLEAR_DISC for disc in below)
+
+
+def _nearest(links: _Links, step: int) -> int:
+    """Disc of a chain next to a step."""
+    return int(np.argmin([abs(other - step) for other in links.chain.steps]))
 
 
 def _joined(low: _Links, axis: SpineAxis, links: _Links, at: int) -> _Links:
     """Put the lower part of one chain under the upper part of another."""
     step = links.chain.steps[at]
-    k = int(np.argmin([abs(other - step) for other in low.chain.steps]))
+    k = _nearest(low, step)
     chain = DiscChain(
         (*low.chain.steps[:k], *links.chain.steps[at:]),
         links.chain.score,

@@ -14,6 +14,7 @@ from cemscope.segmentation.body_surface import (
     BodySettings,
     outward_edge,
 )
+from cemscope.segmentation.disc_room import PlateRoom
 from cemscope.segmentation.edge_refinement import outer_cortex
 from cemscope.segmentation.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
@@ -28,6 +29,9 @@ LATERAL_TILTS_DEG = np.arange(-15.0, 16.0, 5.0)
 MIDDLE_HALF_MM = (16.0, 12.0)
 """Half extent (sideways, forwards) of the middle of a plate that its plane is laid
 through; the rim has osteophytes."""
+
+LEAST_SEEN = 0.35
+"""Share of a plane's middle that must be seen to count fully."""
 
 _LEFT, _POSTERIOR = np.meshgrid(PLATE_GRID_MM, PLATE_GRID_MM, indexing="ij")
 
@@ -82,12 +86,39 @@ class Endplate:
     clearness: FloatArray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Profiles:
+    """What columns across an endplate meet, arrays (n, heights).
+
+    Attributes
+    ----------
+    edge : ndarray
+        Contrast of the inner against the outer side.
+    seen : ndarray
+        1 where an edge would be seen, else 0.
+    price : ndarray
+        Price of an endplate there, in units of contrast.
+    """
+
+    edge: FloatArray
+    seen: FloatArray
+    price: FloatArray
+
+    def part(self, columns: npt.NDArray[np.bool_]) -> "_Profiles":
+        """Take some of the columns."""
+        return _Profiles(self.edge[columns], self.seen[columns], self.price[columns])
+
+
 def find_plate_plane(
-    scene: BodyScene, frame: VertebraFrame, height_mm: float, side: int
+    scene: BodyScene,
+    frame: VertebraFrame,
+    height_mm: float,
+    side: int,
+    room: PlateRoom | None = None,
 ) -> PlatePlane:
     """Find the plane of the upper (side 1) or lower (side -1) endplate."""
-    edge = _edges(scene, frame, height_mm, side, _MIDDLE)
-    return _best_plane(edge, height_mm, side, scene.settings)
+    profiles = _edges(scene, frame, height_mm, side, _MIDDLE, room)
+    return _best_plane(profiles, height_mm, side, scene.settings)
 
 
 def find_endplate(
@@ -96,6 +127,7 @@ def find_endplate(
     height_mm: float,
     side: int,
     outline_mm: FloatArray,
+    room: PlateRoom | None = None,
 ) -> Endplate:
     """Find the upper (side 1) or lower (side -1) endplate.
 
@@ -109,22 +141,25 @@ def find_endplate(
         1 for the upper, -1 for the lower endplate.
     outline_mm
         Radius of the body at `WALL_ANGLES_RAD`; beyond it nothing is an endplate.
+    room
+        Where the disc lets it lie.
     """
     volume, settings = scene.volume, scene.settings
     everywhere = np.ones(_LEFT.shape, np.bool_)
-    edge = _edges(scene, frame, height_mm, side, everywhere)
-    edge = edge.reshape(*_LEFT.shape, -1)
-    guess = _best_plane(edge[_MIDDLE], height_mm, side, settings)
+    profiles = _edges(scene, frame, height_mm, side, everywhere, room)
+    guess = _best_plane(profiles.part(_MIDDLE.ravel()), height_mm, side, settings)
     plane = side * guess.on_grid() - height_mm / 2
     search = np.arange(-settings.plate_search_mm, settings.plate_search_mm + 0.1, 0.5)
     at = (plane - OUTWARD_MM[0])[..., None] + search
-    sampled = _interpolated(
-        edge.reshape(-1, edge.shape[-1]), at.reshape(-1, len(search))
-    )
-    sampled = sampled.reshape(at.shape)
+    shown = profiles.edge - profiles.price
+    sampled = _interpolated(shown, at.reshape(-1, len(search))).reshape(at.shape)
     trust = plate_trust(outline_mm)
     cost = -sampled * trust[..., None] + 0.01 * search**2
     surface = plane + search[0] + 0.5 * smooth_surface(cost, settings.plate_step_price)
+
+    # A plane through a hollow plate misses much of its edge.
+    own = _interpolated(profiles.edge, surface.reshape(-1, 1) - OUTWARD_MM[0])
+    edge = max(guess.edge, float(own[_MIDDLE.ravel()].mean()))
 
     def across(outward_mm: FloatArray) -> npt.NDArray[np.float32]:
         z = side * (height_mm / 2 + outward_mm)
@@ -136,7 +171,7 @@ def find_endplate(
     fit = outer_cortex(surface, across, trust * ~hidden)
     surface = _continued(fit.height_mm, trust)
     clear = np.where(hidden, np.nan, fit.clearness)
-    return Endplate(side * (height_mm / 2 + surface), guess.edge, clear)
+    return Endplate(side * (height_mm / 2 + surface), edge, clear)
 
 
 def plate_trust(outline_mm: FloatArray) -> FloatArray:
@@ -179,8 +214,13 @@ def _edges(
     height_mm: float,
     side: int,
     places: npt.NDArray[np.bool_],
-) -> FloatArray:
-    """Contrast at the places of the grid that are asked for, (n, heights)."""
+    room: PlateRoom | None,
+) -> _Profiles:
+    """Read the columns of the grid that are asked for.
+
+    Cement has stronger edges than bone, and none of its edges is that of the body:
+    beside it nothing is seen.
+    """
     height = side * (height_mm / 2 + OUTWARD_MM)
     left, posterior = _LEFT[places][:, None], _POSTERIOR[places][:, None]
     local = np.stack(np.broadcast_arrays(left, posterior, height), axis=-1)
@@ -188,7 +228,12 @@ def _edges(
     edge = outward_edge(scene.volume.sample(points), 1.0, scene.settings)
     edge = np.clip(edge, -0.3, 1.0)
     edge[scene.volume.sample_inside(points) < 0.5] = 0.0
-    return edge
+    seen = np.ones(edge.shape)
+    hidden = scene.beside_implant(points, 1.0)
+    edge[hidden] = 0.0
+    seen[hidden] = 0.0
+    price = np.zeros(edge.shape) if room is None else room.price(points, side)
+    return _Profiles(edge, seen, price)
 
 
 def _interpolated(profiles: FloatArray, at: FloatArray) -> FloatArray:
@@ -204,20 +249,27 @@ def _interpolated(profiles: FloatArray, at: FloatArray) -> FloatArray:
 
 
 def _best_plane(
-    profiles: FloatArray,
+    profiles: _Profiles,
     height_mm: float,
     side: int,
     settings: BodySettings,
 ) -> PlatePlane:
-    """Plane of strongest edge over the middle of the body."""
+    """Plane of strongest edge over the part of the body's middle that is seen."""
     x, y = _LEFT[_MIDDLE], _POSTERIOR[_MIDDLE]
     offsets = np.arange(-9.0, settings.plate_beyond_disc_mm + 0.1, 1.0)
     front = np.tan(np.radians(FRONT_TILTS_DEG))[:, None, None]
     lateral = np.tan(np.radians(LATERAL_TILTS_DEG))[None, :, None]
     rise = -front * y + lateral * x
     at = rise[..., None] + offsets - OUTWARD_MM[0]
-    mean = _interpolated(profiles, at).mean(axis=2)
+    total = _interpolated(profiles.edge, at).sum(axis=2)
+    number: float | FloatArray = len(x)
+    if not profiles.seen.all():
+        seen = _interpolated(profiles.seen, at).sum(axis=2)
+        number = np.maximum(seen, LEAST_SEEN * len(x))
+    mean = total / number
     score = mean - 0.1 * (np.abs(front) + np.abs(lateral)) + 0.005 * offsets
+    if profiles.price.any():
+        score -= _interpolated(profiles.price, at).mean(axis=2)
     i, j, k = np.unravel_index(int(score.argmax()), score.shape)
     return PlatePlane(
         side * (height_mm / 2 + float(offsets[k])),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cemscope.segmentation.body_surface import BodyScene
+from cemscope.segmentation.body_surface import BodyScene, BodySurface, plate_plane
 from cemscope.segmentation.found_body import (
     BodyCheckSettings,
     FoundBody,
@@ -67,6 +67,8 @@ def _sacrum_below(
     if body.seen < checks.least_seen:
         return None
     surface = sacral_surface(scene, above)
+    if _gap_mm(surface, above) > WIDEST_DISC_MM:
+        return None
     # The alae stand half upright, between the endplate of S1 and L5.
     half = (surface.upper_mm - surface.lower_mm) / 2
     upright = replace(
@@ -81,6 +83,20 @@ def _sacrum_below(
         landmarks=level_landmarks(coarse, upright, checks.landmarks, streaks),
         sacral=True,
     )
+
+
+WIDEST_DISC_MM = 22.0
+"""The search for the sacrum's endplate can end on the one below: discs are up to 14 mm
+high in the middle, and the fit is good to some millimetres."""
+
+
+def _gap_mm(below: BodySurface, above: BodySurface) -> float:
+    """Distance between the middles of the endplates that face each other."""
+    top, bottom = (
+        surface.frame.to_lps_mm(np.array([0.0, 0.0, plate_plane(plate)[2]]))
+        for surface, plate in ((below, below.upper_mm), (above, above.lower_mm))
+    )
+    return float(np.linalg.norm(top - bottom))
 
 
 def _halfway(frame: VertebraFrame, other: VertebraFrame) -> VertebraFrame:

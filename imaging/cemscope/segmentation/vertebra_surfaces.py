@@ -14,6 +14,7 @@ from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.body_prior import PriorSettings, refined_bodies
 from cemscope.segmentation.body_surface import BodyScene, BodySettings, BodySurface
+from cemscope.segmentation.disc_room import DiscRoom, disc_room, rooms_between
 from cemscope.segmentation.disc_search import DiscSettings, FoundDiscs, find_discs
 from cemscope.segmentation.discs import Disc
 from cemscope.segmentation.found_body import (
@@ -153,10 +154,20 @@ def _bodies(
     """Fit a body between each two discs; doubtful ones again, led by neighbours."""
     pairs = tuple(itertools.pairwise(found.discs))
 
-    def first_fit(discs: tuple[Disc, Disc]) -> BodySurface:
-        return body_surface(scene, *body_frame(found.axis, *discs))
+    def room(disc: Disc) -> DiscRoom:
+        return disc_room(scene, found.axis, disc)
 
-    surfaces = refined_bodies(scene, side_by_side(first_fit, pairs), settings.prior)
+    discs = side_by_side(room, found.discs)
+    beside = tuple(itertools.pairwise(discs))
+
+    def first_fit(ends: tuple[DiscRoom, DiscRoom]) -> BodySurface:
+        frame, height_mm = body_frame(found.axis, *ends)
+        return body_surface(scene, frame, height_mm, rooms=rooms_between(*ends))
+
+    rooms = [rooms_between(*ends, only_seen=True) for ends in beside]
+    surfaces = refined_bodies(
+        scene, side_by_side(first_fit, beside), rooms, settings.prior
+    )
 
     def examined(index: int) -> FoundBody:
         lower, upper = pairs[index]

@@ -20,7 +20,7 @@ from cemscope.segmentation.body_surface import (
     plate_plane,
 )
 from cemscope.segmentation.body_wall import body_outline, find_wall
-from cemscope.segmentation.discs import BODY_DEPTH_MM, Disc
+from cemscope.segmentation.disc_room import DiscRoom, PlateRooms
 from cemscope.segmentation.endplates import (
     Endplate,
     PlatePlane,
@@ -43,28 +43,23 @@ LEAST_HEIGHT_SHARE = 0.35
 USUAL_HALF_DISC_MM = 3.0
 """Half a disc, where an endplate cannot be seen."""
 
+HALF_DISC_MM = (1.0, 6.0)
+"""From an endplate to the middle of the disc."""
+
 SACRAL_LEAN_DEG = 20.0
 """The first sacral body leans back under its own endplate: its front recedes."""
 
 
 def body_frame(
-    axis: SpineAxis, lower: Disc, upper: Disc
+    axis: SpineAxis, lower: DiscRoom, upper: DiscRoom
 ) -> tuple[VertebraFrame, float]:
     """First axes of the body between two discs, and the discs' distance in mm."""
-    ends = []
-    for disc in (lower, upper):
-        near = int(np.clip(round(disc.step), 0, len(axis) - 1))
-        wall = axis.points_lps_mm[near] + axis.posterior[near] * axis.wall_mm[near]
-        beyond = disc.step - near  # a supposed disc may lie off the axis
-        rise = BODY_DEPTH_MM * np.tan(np.radians(disc.sagittal_tilt_deg)) + beyond
-        ends.append(
-            wall - BODY_DEPTH_MM * axis.posterior[near] + rise * axis.superior[near]
-        )
+    ends = (lower.middle_lps_mm, upper.middle_lps_mm)
     centre = (ends[0] + ends[1]) / 2
     height = float(np.linalg.norm(ends[1] - ends[0]))
     superior = (ends[1] - ends[0]) / height
-    middle = round((lower.step + upper.step) / 2)
-    posterior = axis.posterior[middle]
+    near = np.linalg.norm(axis.points_lps_mm - centre, axis=1).argmin()
+    posterior = axis.posterior[near]
     posterior = posterior - (posterior @ superior) * superior
     posterior /= np.linalg.norm(posterior)
     return (
@@ -78,6 +73,7 @@ def body_surface(
     frame: VertebraFrame,
     height_mm: float,
     usual: BodyOutline | None = None,
+    rooms: PlateRooms = (None, None),
 ) -> BodySurface:
     """Find the surface of the body in a frame between two discs.
 
@@ -89,13 +85,18 @@ def body_surface(
         First axes and distance between the discs, from `body_frame`.
     usual
         Size that is expected, e.g. that of the neighbours.
+    rooms
+        Where the discs let the lower and the upper endplate lie.
     """
     for _ in range(scene.settings.rounds):
-        frame, height_mm = _straightened(scene, frame, height_mm, usual)
-    lower, upper = (find_plate_plane(scene, frame, height_mm, k) for k in (-1, 1))
+        frame, height_mm = _straightened(scene, frame, height_mm, usual, rooms)
+    lower, upper = _planes(scene, frame, height_mm, rooms)
     flat = _apart(lower, upper, height_mm)
     outline = body_outline(scene, frame, flat[0], flat[1], usual).radius_mm()
-    plates = [find_endplate(scene, frame, height_mm, k, outline) for k in (-1, 1)]
+    plates = [
+        find_endplate(scene, frame, height_mm, side, outline, room)
+        for side, room in zip((-1, 1), rooms, strict=True)
+    ]
     return _surface(scene, frame, height_mm, (plates[0], plates[1]), usual)
 
 
@@ -104,10 +105,11 @@ def _straightened(
     frame: VertebraFrame,
     height_mm: float,
     usual: BodyOutline | None,
+    rooms: PlateRooms,
 ) -> tuple[VertebraFrame, float]:
     """Axes along the mean normal of the endplates, and centred in the wall."""
     settings = scene.settings
-    lower, upper = (find_plate_plane(scene, frame, height_mm, k) for k in (-1, 1))
+    lower, upper = _planes(scene, frame, height_mm, rooms)
     # An endplate that is hardly seen says little about the axis.
     weights = np.maximum([lower.edge, upper.edge], 0.02)
     weights = np.clip(weights / settings.clear_plate, 0.0, 1.0)
@@ -122,13 +124,29 @@ def _straightened(
     superior /= np.linalg.norm(superior)
     posterior = frame.posterior - (frame.posterior @ superior) * superior
     posterior /= np.linalg.norm(posterior)
-    local = np.array([outline.left_mm, outline.posterior_mm, np.mean(centres)])
-    # Half a disc on either side, as `body_frame` gives it.
-    discs_mm = max(height_mm - (centres[1] - centres[0]), 2.0)
+    half_discs = np.clip(
+        [height_mm / 2 + centres[0], height_mm / 2 - centres[1]], *HALF_DISC_MM
+    )
+    if min(lower.edge, upper.edge) >= settings.clear_plate:
+        half_discs[:] = half_discs.mean()
+    # Else each disc keeps its place: an endplate that was missed on one side must not
+    # move the search on the other one.
+    ends = np.array([centres[0] - half_discs[0], centres[1] + half_discs[1]])
+    local = np.array([outline.left_mm, outline.posterior_mm, ends.mean()])
     turned = VertebraFrame(
         frame.to_lps_mm(local), np.cross(posterior, superior), posterior, superior
     )
-    return turned, float(centres[1] - centres[0] + min(discs_mm, 12.0))
+    return turned, float(ends[1] - ends[0])
+
+
+def _planes(
+    scene: BodyScene, frame: VertebraFrame, height_mm: float, rooms: PlateRooms
+) -> tuple[PlatePlane, PlatePlane]:
+    lower, upper = (
+        find_plate_plane(scene, frame, height_mm, side, room)
+        for side, room in zip((-1, 1), rooms, strict=True)
+    )
+    return lower, upper
 
 
 def _apart(
