@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from scipy import special
 
-from cemscope.segmentation.cement_level import level_of_cores, level_of_flanks
+from cemscope.segmentation.cement_level import (
+    level_of_cores,
+    level_of_flanks,
+    sample_flanks,
+)
 from cemscope.segmentation.tissue_levels import TissueLevels
 
 LEVELS = TissueLevels(
@@ -18,12 +22,19 @@ LEVELS = TissueLevels(
 )
 
 
-def flank_sample(level_hu: float, sigma_mm: float, count: int = 20000) -> np.ndarray:
-    """HU at uniformly distributed positions across a blurred plane edge, clipped."""
-    x = np.linspace(-4.0, 4.0, count)
-    rng = np.random.default_rng(1)
-    hu = 100.0 + (level_hu - 100.0) * special.ndtr(x / sigma_mm)
-    return np.minimum(hu + rng.normal(0.0, 20.0, count), 3071.0)
+SPACING_MM = (1.0, 0.6, 0.6)
+
+
+def clipped_ball(level_hu: float, sigma_mm: float) -> np.ndarray:
+    """A blurred, noisy, clipped ball of 9 mm radius in marrow."""
+    axes = [
+        (np.arange(n) - n / 2 + 0.5) * s
+        for n, s in zip((26, 42, 42), SPACING_MM, strict=True)
+    ]
+    radius = np.sqrt(sum(x**2 for x in np.meshgrid(*axes, indexing="ij")))
+    hu = 100.0 + (level_hu - 100.0) * special.ndtr((9.0 - radius) / sigma_mm)
+    noise = np.random.default_rng(1).normal(0.0, 20.0, hu.shape)
+    return np.minimum(hu + noise, 3071.0)
 
 
 @pytest.mark.parametrize("level_hu", [3300.0, 3800.0, 4500.0, 5500.0])
@@ -31,9 +42,22 @@ def flank_sample(level_hu: float, sigma_mm: float, count: int = 20000) -> np.nda
 def test_clipped_level_follows_from_the_flanks_whatever_the_blur(
     level_hu: float, sigma_mm: float
 ) -> None:
-    level = level_of_flanks(flank_sample(level_hu, sigma_mm), LEVELS)
+    hu = clipped_ball(level_hu, sigma_mm)
+    samples = sample_flanks(hu, np.ones(hu.shape, np.bool_), SPACING_MM, 3071.0)
+    level = level_of_flanks(samples, SPACING_MM, LEVELS)
     assert level.clipped
     assert abs(level.hu - level_hu) <= max(2.0 * level.spread_hu, 0.1 * level_hu)
+    assert abs(level.hu - level_hu) <= 0.2 * level_hu
+
+
+def test_few_flanks_tell_no_more_than_the_prior() -> None:
+    hu = clipped_ball(4500.0, 0.6)
+    few = np.zeros(hu.shape, np.bool_)
+    few[13, 21, :] = True
+    level = level_of_flanks(
+        sample_flanks(hu, few, SPACING_MM, 3071.0), SPACING_MM, LEVELS
+    )
+    assert level.spread_hu > 0.2 * level.hu
 
 
 def test_unclipped_level_is_the_mode_of_the_cores() -> None:

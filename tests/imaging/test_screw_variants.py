@@ -86,7 +86,10 @@ def test_single_screw_is_found(case: SingleScrew) -> None:
     assert np.linalg.norm(screw.tip_lps_mm - tip) <= 1.0
     # A ball beside the axis moves the head's visible centre along the axis.
     assert np.linalg.norm(screw.head_lps_mm - head) <= 2.0 + case.head_shift_mm
-    assert abs(2 * screw.shaft.radius_mm - 2 * case.radius_mm) <= 0.5
+    # Thick slices hide whether there is a thread: one of 0.2 radii on 45 % of the
+    # length is assumed, 0.54 mm of the diameter of a shaft that has none.
+    bound_mm = 0.5 if case.scanner.spacing_mm[0] <= 1.3 else 0.6
+    assert abs(2 * screw.shaft.radius_mm - 2 * case.radius_mm) <= bound_mm
     forward = (tip - head) / np.linalg.norm(tip - head)
     assert np.degrees(np.arccos(min(screw.axis.forward @ forward, 1.0))) <= 1.0
 

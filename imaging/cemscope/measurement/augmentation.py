@@ -32,15 +32,14 @@ from cemscope.measurement.cement_volume import (
 )
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
 from cemscope.measurement.screw_cement import (
-    hidden_metal_ml,
+    hidden_cement_ml,
     screw_findings,
     screw_metal,
+    shaft_doubts,
 )
-from cemscope.segmentation.cement import (
-    CementSettings,
-    find_cement,
-)
+from cemscope.segmentation.cement import find_cement
 from cemscope.segmentation.cement_level import CementLevel
+from cemscope.segmentation.cement_settings import CementSettings
 from cemscope.segmentation.metal import (
     MetalSettings,
     find_distant_metal,
@@ -50,8 +49,13 @@ from cemscope.segmentation.metal import (
 from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
 from cemscope.segmentation.screw_profile import TYPICAL_BLUR_SIGMA_MM
 from cemscope.segmentation.screws import ScrewModel, ScrewSettings, search_screws
-from cemscope.segmentation.shaft_rim import subtract_shafts
+from cemscope.segmentation.shaft_rim import shell_ml, subtract_shafts
 from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
+from cemscope.segmentation.unexplained_metal import (
+    UnexplainedMetal,
+    lowest_shaft_hu,
+    unexplained_metal,
+)
 from cemscope.spine import Spine
 from cemscope.volume import CTVolume, LabelArray, LabelMap, Notice
 
@@ -193,7 +197,16 @@ def _measure_region(
         "levels %s; %d screws, metal above %.0f HU", levels, len(screws), core_level
     )
     tissue = subtract_shafts(region, metal, screws, settings.metal, settings.cement.rim)
-    level, parts = find_cement(region, spine, tissue, levels, settings.cement)
+    unexplained = unexplained_metal(
+        region,
+        spine,
+        search,
+        metal,
+        tissue,
+        lowest_shaft_hu(core_level, ct.clipped_at_hu is not None),
+    )
+    doubtful = frozenset(item.level for item in unexplained)
+    level, parts = find_cement(region, spine, tissue, levels, settings.cement, doubtful)
     materials = np.zeros(region.hu.shape, np.uint8)
     materials[metal.hardware == 1] = SCREW
     materials[metal.hardware >= 2] = OTHER_METAL
@@ -202,6 +215,8 @@ def _measure_region(
     clusters: list[CementCluster] = []
     leaks: list[Leak] = []
     measured: tuple[CementVolume | None, ...] = (None,) * len(names)
+    refused = [k for k, (name, _) in enumerate(names, start=1) if name in doubtful]
+    doubts = shaft_doubts(screws, spine, level)
     if level is not None:
         quality = ImageQuality(_blur_mm(screws), levels.noise_hu, ct.clipped_at_hu)
         for part in parts:
@@ -213,27 +228,36 @@ def _measure_region(
             new, numbers = find_leaks(
                 fractions, owners, spine, screws, settings.leakage, already
             )
-            leaks.extend(new)
+            leaks.extend(leak for leak in new if leak.level not in doubtful)
             clusters.append(CementCluster(fractions, owners, numbers))
             view = materials[_inner(part.region, region)]
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
+            filled &= ~np.isin(owners.owner, refused)
             view[filled] = np.where(numbers[filled] > 0, LEAK, CEMENT)
         measured = measure_volumes(
             tuple(clusters),
             names,
             ScanModel(level, levels, quality),
-            hidden_metal_ml(screws, spine),
+            doubts,
             settings.volume,
         )
+    beside = shell_ml(region, spine, tissue)
     cement = tuple(
-        _vertebra_cement(ct, spine, index, value, levels, settings)
+        _vertebra_cement(
+            spine,
+            index,
+            value,
+            detection_limit_ml(ct.geometry, levels, settings.cement)
+            + hidden_cement_ml(doubts[index], beside[index]),
+        )
         for index, value in enumerate(measured)
     )
+    cement = tuple(_refused_beside_metal(item, unexplained) for item in cement)
     return _RegionResult(
         materials,
         cement,
         tuple(leaks),
-        screw_findings(screws, clusters, spine),
+        screw_findings(screws, clusters, spine, doubtful),
         screw_metal(screws, metal, region) + metal.volumes,
         _notices(levels, screws, level)
         + tuple(search.notices)
@@ -257,12 +281,7 @@ def _blur_mm(screws: tuple[ScrewModel, ...]) -> float:
 
 
 def _vertebra_cement(
-    ct: CTVolume,
-    spine: Spine,
-    index: int,
-    value: CementVolume | None,
-    levels: TissueLevels,
-    settings: AugmentationSettings,
+    spine: Spine, index: int, value: CementVolume | None, limit_ml: float
 ) -> VertebraCement:
     vertebra = spine.vertebrae[index]
     name = vertebra.level.name
@@ -270,11 +289,23 @@ def _vertebra_cement(
         reason = "only part of the vertebra is outlined, and no cement was found in it"
         return VertebraCement(name, NotAssessed(reason))
     if value is None:
-        limit = detection_limit_ml(ct.geometry, levels, settings.cement)
         return VertebraCement(
-            name, CementVolume(name, 0.0, Interval(0.0, limit), 0.0, 0.0, 0.0, 0.0)
+            name, CementVolume(name, 0.0, Interval(0.0, limit_ml), 0.0, 0.0, 0.0, 0.0)
         )
     return VertebraCement(name, value)
+
+
+def _refused_beside_metal(
+    item: VertebraCement, unexplained: tuple[UnexplainedMetal, ...]
+) -> VertebraCement:
+    sides = [found.side.value for found in unexplained if found.level == item.level]
+    if not sides:
+        return item
+    reason = (
+        f"dense matter in the {' and the '.join(sides)} pedicle has metal behind it, "
+        "but no screw could be fitted: a screw would be counted as cement"
+    )
+    return VertebraCement(item.level, NotAssessed(reason))
 
 
 BONE_LIKE_HU = 1200.0

@@ -6,12 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, special
 
-from cemscope.segmentation.cement import (
-    CementRegion,
-    CementSettings,
-)
+from cemscope.segmentation.cement import CementRegion
 from cemscope.segmentation.cement_background import background_hu
 from cemscope.segmentation.cement_level import CementLevel
+from cemscope.segmentation.cement_settings import CementSettings
 from cemscope.segmentation.scan_region import (
     ScanRegion,
     closed,
@@ -102,12 +100,35 @@ def map_fractions(
             _saturated_share(saturated, region, level, levels, quality),
             fraction,
         )
+    halo &= ~_is_faint(fraction, halo & ~part.shell, spacing)
     fraction = np.where(halo & ~part.shell, fraction, 0.0).astype(np.float32)
     shell = part.shell & ~part.forbidden
     if shell.any():
         fraction = _continue_into_shell(fraction, shell, part)
     counted = halo | (shell & (fraction > 0))
     return FractionMap(part, fraction, counted, shell, saturated, background, pure)
+
+
+FAINT_SHARE = 0.1
+"""Cement does not rise above the background where its blur is below this: tails of the
+point spread and uneven marrow add there what the ends of a Gaussian edge would lose.
+Chosen on the tuning scenes, where it takes the mean error from +4 to +1 %."""
+
+FAINT_SIGMA_MM = 0.6
+"""Shares are averaged over about a CT's blur before they are called faint, else noise
+would be counted where it is bright only."""
+
+
+def _is_faint(
+    fraction: Float32Array, counted: BoolArray, spacing_mm: tuple[float, float, float]
+) -> BoolArray:
+    """Voxels of the fringe that are left out."""
+    sigma = FAINT_SIGMA_MM / np.array(spacing_mm)
+    shares = np.where(counted, fraction, 0.0).astype(np.float32)
+    weight = ndimage.gaussian_filter(counted.astype(np.float32), sigma)
+    mean = ndimage.gaussian_filter(shares, sigma) / np.maximum(weight, 1e-3)
+    faint: BoolArray = counted & (mean < FAINT_SHARE)
+    return faint
 
 
 def local_level_hu(
@@ -133,8 +154,13 @@ def local_level_hu(
     total = ndimage.gaussian_filter(usable * part.tissue_hu, sigma, truncate=2.5)
     prior = np.float32(0.03)
     local: Float32Array = ((total + prior * full) / (weight + prior)).astype(np.float32)
-    return local
+    return local * np.float32(RIM_OVER_CORE)
 
+
+RIM_OVER_CORE = 1.015
+"""Cement hardens the beam, so that its rim reads more than its core: by up to 10 % in
+simulated scans of 5 mL, by full projection, not at all where a scanner corrects it. A
+small part is corrected; what is left is part of the model's uncertainty."""
 
 SOLID_SHARE = 0.65
 """A core darker than this share of the scan's cement is a mixture, not a streak."""

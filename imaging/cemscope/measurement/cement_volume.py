@@ -13,8 +13,8 @@ from cemscope.measurement.cement_fraction import (
     Ownership,
     share_of_cement,
 )
-from cemscope.segmentation.cement import CementSettings
 from cemscope.segmentation.cement_level import CementLevel
+from cemscope.segmentation.cement_settings import CementSettings
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.segmentation.tissue_levels import TissueLevels
 from cemscope.volume import LabelArray
@@ -44,7 +44,7 @@ class VolumeSettings:
     shell_uncertainty
         Relative standard uncertainty of cement in the shell beside a shaft.
     radius_uncertainty_mm
-        Standard uncertainty of a shaft's radius.
+        Least standard uncertainty of a shaft's radius.
     background_uncertainty_hu
         Standard uncertainty of the local background (cortex, disc or marrow).
     model_uncertainty
@@ -55,8 +55,8 @@ class VolumeSettings:
     comparison_threshold_hu: float = 800.0
     shell_uncertainty: float = 0.25
     radius_uncertainty_mm: float = 0.2
-    background_uncertainty_hu: float = 60.0
-    model_uncertainty: float = 0.02
+    background_uncertainty_hu: float = 25.0
+    model_uncertainty: float = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,22 @@ class CementCluster:
     fractions: FractionMap
     owners: Ownership
     leak_numbers: LabelArray
+
+
+@dataclass(frozen=True, slots=True)
+class ShaftDoubt:
+    """What is not known of the shafts in one vertebra.
+
+    Attributes
+    ----------
+    hidden_ml : float
+        Standard uncertainty of metal that cement hides: a tip that cannot be seen.
+    radius_mm : float
+        Standard uncertainty of the worst radius; 0 without a shaft.
+    """
+
+    hidden_ml: float
+    radius_mm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +97,7 @@ def measure_volumes(
     clusters: tuple[CementCluster, ...],
     bodies: tuple[tuple[str, float], ...],
     scan: ScanModel,
-    hidden_ml: tuple[float, ...],
+    doubts: tuple[ShaftDoubt, ...],
     settings: VolumeSettings,
 ) -> tuple[CementVolume | None, ...]:
     """Sum the shares per vertebra.
@@ -94,9 +110,8 @@ def measure_volumes(
         Name and body volume in mL of each vertebra, in the owners' order.
     scan
         Levels, noise and blur.
-    hidden_ml
-        Standard uncertainty of the metal hidden in the cement, per vertebra: a tip that
-        cannot be seen.
+    doubts
+        What is not known of the shafts in each vertebra.
     settings
         Uncertainties that the interval is built from.
 
@@ -115,16 +130,17 @@ def measure_volumes(
         if volume <= 0.0:
             results.append(None)
             continue
+        radius_mm = max(settings.radius_uncertainty_mm, doubts[number - 1].radius_mm)
         deviation = float(
             np.sqrt(
                 sums.noise[number]
-                + hidden_ml[number - 1] ** 2
+                + doubts[number - 1].hidden_ml ** 2
                 + (0.5 * (sums.darker[number] - sums.brighter[number])) ** 2
                 + (0.5 * (sums.background_low[number] - sums.background_high[number]))
                 ** 2
                 + (0.5 * sums.fringe[number]) ** 2
                 + (settings.shell_uncertainty * sums.shell[number]) ** 2
-                + (settings.radius_uncertainty_mm / SHELL_MM * sums.shell[number]) ** 2
+                + (radius_mm / SHELL_MM * sums.shell[number]) ** 2
                 + (settings.model_uncertainty * volume) ** 2
             )
         )

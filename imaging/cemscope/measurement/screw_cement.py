@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from cemscope.findings import MetalKind, MetalVolume, PointLPS, Screw
-from cemscope.measurement.cement_volume import CementCluster
+from cemscope.findings import MetalKind, MetalVolume, NotAssessed, PointLPS, Screw
+from cemscope.measurement.cement_volume import Z95, CementCluster, ShaftDoubt
+from cemscope.segmentation.cement_level import CementLevel
 from cemscope.segmentation.metal import SpinalMetal
 from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.segmentation.screws import ScrewModel
@@ -15,8 +16,12 @@ def screw_findings(
     screws: tuple[ScrewModel, ...],
     clusters: list[CementCluster],
     spine: Spine,
+    doubtful: frozenset[str] = frozenset(),
 ) -> tuple[Screw, ...]:
-    """Give each screw the cement of its level that lies nearest to it."""
+    """Give each screw the cement of its level that lies nearest to it.
+
+    Cement of ``doubtful`` levels is not assessed.
+    """
     volumes = np.zeros(len(screws))
     beside = np.zeros(len(screws))
     order = {v.level.name: number for number, v in enumerate(spine.vertebrae, start=1)}
@@ -50,7 +55,11 @@ def screw_findings(
             diameter_mm=2.0 * screw.shaft.radius_mm,
             length_mm=screw.tip_mm,
             cemented=bool(beside[k] >= CEMENTED_ML),
-            cement_volume_ml=float(volumes[k]),
+            cement_volume_ml=(
+                NotAssessed("what is dense at this level may be another screw")
+                if screw.level in doubtful
+                else float(volumes[k])
+            ),
         )
         for k, screw in enumerate(screws)
     )
@@ -77,16 +86,62 @@ def screw_metal(
     )
 
 
-def hidden_metal_ml(screws: tuple[ScrewModel, ...], spine: Spine) -> tuple[float, ...]:
-    """Estimate how uncertain the shafts' volume is at tips hidden in cement."""
-    variance = dict.fromkeys((v.level.name for v in spine.vertebrae), 0.0)
-    for screw in screws:
-        if screw.tip_uncertainty_mm > 1.0:
-            area_mm2 = np.pi * screw.thread.metal_radius_mm**2
-            # The tip lies anywhere in the range: a uniform distribution.
-            deviation_mm = screw.tip_uncertainty_mm / np.sqrt(3.0)
-            variance[screw.level] += float(area_mm2 * deviation_mm / 1000.0) ** 2
-    return tuple(float(np.sqrt(value)) for value in variance.values())
+def shaft_doubts(
+    screws: tuple[ScrewModel, ...], spine: Spine, level: CementLevel | None
+) -> tuple[ShaftDoubt, ...]:
+    """How uncertain the metal of each vertebra is, in the spine's order.
+
+    Where cement is about as bright as the shaft, neither its edge nor its tip can be
+    told from cement that covers it.
+    """
+    doubts = []
+    for vertebra in spine.vertebrae:
+        variance, radius_mm = 0.0, 0.0
+        for screw in screws:
+            if screw.level != vertebra.level.name:
+                continue
+            alike = (
+                level is not None
+                and not level.clipped
+                and level.hu > ALIKE_SHARE * screw.shaft.metal_hu
+            )
+            tip_mm = screw.tip_uncertainty_mm
+            deviation_mm = screw.shaft.radius_deviation_mm
+            if alike:
+                tip_mm = max(tip_mm, ALIKE_TIP_MM)
+                deviation_mm = max(deviation_mm, ALIKE_RADIUS_MM)
+            radius_mm = max(radius_mm, deviation_mm)
+            if tip_mm > 1.0:
+                area_mm2 = np.pi * screw.thread.metal_radius_mm**2
+                # The tip lies anywhere in the range: a uniform distribution.
+                variance += float(area_mm2 * tip_mm / np.sqrt(3.0) / 1000.0) ** 2
+        doubts.append(ShaftDoubt(float(np.sqrt(variance)), radius_mm))
+    return tuple(doubts)
+
+
+def hidden_cement_ml(doubt: ShaftDoubt, shell_ml: float) -> float:
+    """Cement that shafts may hide where none shows.
+
+    Parameters
+    ----------
+    doubt
+        What is not known of the shafts.
+    shell_ml
+        Volume beside them in which nothing can be seen.
+    """
+    return (HIDDEN_SHARE + doubt.radius_mm) * shell_ml + Z95 * doubt.hidden_ml
+
+
+HIDDEN_SHARE = 0.25
+"""Part of the shell beside a shaft that cement may fill without showing beyond it; more
+where the radius is not known, by the shell's nominal width of 1 mm [ours]."""
+
+ALIKE_SHARE = 0.7
+"""Cement brighter than this share of a shaft hides its edge [ours]."""
+
+ALIKE_TIP_MM, ALIKE_RADIUS_MM = 6.0, 0.5
+"""How far cement as bright as the shaft draws its tip and edge out on simulated
+scans."""
 
 
 def _as_point(point: npt.NDArray[np.float64]) -> PointLPS:

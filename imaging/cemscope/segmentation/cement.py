@@ -5,78 +5,46 @@ that makes cortex vanish), brighter than the scan's own compact bone, not metal 
 shape, and inside a vertebra or joined to cement that is.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.anatomy import ARCH_OFFSET
+from cemscope.segmentation.cement_cores import (
+    VertebraCores,
+    core_limit_hu,
+    deep_in,
+    solid_cores,
+)
 from cemscope.segmentation.cement_level import (
     CementLevel,
+    FlankSamples,
     level_of_cores,
     level_of_flanks,
+    sample_flanks,
 )
+from cemscope.segmentation.cement_settings import CementSettings
+from cemscope.segmentation.other_bone import other_bone
 from cemscope.segmentation.scan_region import (
     Box,
     ScanRegion,
     box_around,
     grown,
     joint,
-    label_boxes,
     merged_boxes,
     narrowed,
     widened,
 )
-from cemscope.segmentation.shaft_rim import ShaftRimSettings, TissueImage
+from cemscope.segmentation.shaft_rim import TissueImage
 from cemscope.segmentation.tissue_levels import (
     TissueLevels,
-    TissueLevelSettings,
-    eroded_hu,
 )
 from cemscope.spine import Spine
 from cemscope.volume import BoolArray, HUArray
 
 Float32Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class CementSettings:
-    """What counts as cement.
-
-    Attributes
-    ----------
-    core_margin
-        A core must exceed the scan's compact bone (99.9th percentile) by this factor.
-    minimum_core_hu
-        And never be darker than this: 10 % zirconium dioxide at 120-140 kVp reads
-        1,000-1,300 HU, sclerotic bone seldom more than 800 HU.
-    core_depth_mm
-        A core darker than the densest arch must lie this deep in a body.
-    body_reach_mm
-        Brighter cores may lie anywhere in a vertebra, or this near to one.
-    minimum_volume_ml
-        Smaller pieces are not told from bone.
-    level_share
-        A voxel belongs to cement above this share of the way from marrow to cement.
-    satellite_reach_mm
-        Pieces this near to cement count as cement even where no voxel joins them.
-    halo_mm
-        How far blurred cement reaches beyond its half-value contour.
-    levels, rim
-        How bone and the surroundings of shafts are read.
-    """
-
-    core_margin: float = 1.3
-    minimum_core_hu: float = 800.0
-    core_depth_mm: float = 2.0
-    body_reach_mm: float = 2.0
-    minimum_volume_ml: float = 0.03
-    level_share: float = 0.5
-    satellite_reach_mm: float = 10.0
-    halo_mm: float = 1.6
-    levels: TissueLevelSettings = field(default_factory=TissueLevelSettings)
-    rim: ShaftRimSettings = field(default_factory=ShaftRimSettings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,13 +78,6 @@ class CementRegion:
     forbidden: BoolArray
 
 
-def core_limit_hu(levels: TissueLevels, settings: CementSettings) -> float:
-    """Brightness that the inside of cement exceeds and bone does not."""
-    noise = 3.0 * levels.noise_hu / np.sqrt(7.0)
-    bone = max(settings.core_margin * levels.compact_upper_hu, levels.cortex_upper_hu)
-    return float(max(bone + noise, settings.minimum_core_hu))
-
-
 def lower_limit_hu(
     levels: TissueLevels, level: CementLevel, settings: CementSettings
 ) -> float:
@@ -132,12 +93,27 @@ def lower_limit_hu(
     return float(max(half, min(levels.cortex_upper_hu, levels.marrow_hu + 0.75 * way)))
 
 
+def interior_limit_hu(
+    levels: TissueLevels, level: CementLevel, settings: CementSettings
+) -> float:
+    """Lower limit of a cement voxel below the surface of a body.
+
+    There is no cortex: what is brighter than this patient's cancellous bone can be is
+    marrow that cement has soaked.
+    """
+    bone = settings.core_margin * levels.compact_upper_hu + 3.0 * levels.noise_hu
+    way = level.hu - levels.marrow_hu
+    least = max(bone, levels.marrow_hu + settings.soaked_share * way)
+    return float(min(least, lower_limit_hu(levels, level, settings)))
+
+
 def find_cement(
     region: ScanRegion,
     spine: Spine,
     tissue: TissueImage,
     levels: TissueLevels,
     settings: CementSettings,
+    doubtful: frozenset[str] = frozenset(),
 ) -> tuple[CementLevel | None, tuple[CementRegion, ...]]:
     """Find the cement of the spine's region.
 
@@ -153,6 +129,9 @@ def find_cement(
         Bone of this scan.
     settings
         What counts as cement.
+    doubtful
+        Names of vertebrae with metal that no shape was fitted to: the level of cement
+        is not read there if it can be read elsewhere.
 
     Returns
     -------
@@ -161,17 +140,15 @@ def find_cement(
     tuple of CementRegion
         One per cluster of neighbouring pieces.
     """
-    cores = _solid_cores(region, spine, tissue, levels, settings)
-    usable = [
-        (box, core)
-        for box, core in cores
-        if core.sum() * region.voxel_ml >= MINIMUM_CORE_ML
-    ]
-    if not usable:
+    cores = solid_cores(region, spine, tissue, levels, settings)
+    if not cores:
         return None, ()
-    level = _scan_level(region, tissue, usable, levels)
+    held = {v.level.number for v in spine.vertebrae if v.level.name in doubtful}
+    clear = [item for item in cores if item.number not in held]
+    level = _scan_level(region, tissue, clear or cores, levels)
+    tissue = _without_metal(region, tissue, level, settings)
     solid_pieces, piece_boxes = _accepted_pieces(
-        region, tissue, usable, level, levels, settings
+        region, tissue, cores, level, levels, settings
     )
     boxes = [
         widened(box, 2.0 * settings.halo_mm + 4.0, region.geometry)
@@ -194,9 +171,6 @@ def find_cement(
     return level, tuple(clusters)
 
 
-MINIMUM_CORE_ML = 0.004
-"""Fewer solid voxels tell nothing of the level of cement."""
-
 MINIMUM_CLEAN_ML = 0.03
 """Cement away from metal that is enough to read the level from."""
 
@@ -204,117 +178,80 @@ FLANK_REACH_MM = 3.5
 """Flanks of cement end within this distance of its solid core."""
 
 
-def _solid_cores(
-    region: ScanRegion,
-    spine: Spine,
-    tissue: TissueImage,
-    levels: TissueLevels,
-    settings: CementSettings,
-) -> list[tuple[Box, BoolArray]]:
-    """Find what is solid and brighter than bone, deep in a body or anywhere in bone.
-
-    One box and mask per vertebra that has any.
-    """
-    limit = core_limit_hu(levels, settings)
-    arch_limit = max(limit, settings.core_margin * levels.arch_upper_hu)
-    # Cortex and sclerotic endplates lie at the surface, cement reaches the inside.
-    depth_mm = settings.core_depth_mm + 0.5 * region.geometry.voxel_volume_mm3 ** (
-        1 / 3
-    )
-    boxes = label_boxes(region)
-    cores = []
-    for vertebra in spine.vertebrae:
-        numbers = (vertebra.level.number, vertebra.level.arch_number)
-        own = tuple(boxes[n] for n in numbers if n in boxes)
-        if not own:
-            continue
-        box = widened(joint(own), settings.body_reach_mm + 1.5, region.geometry)
-        bright = box_around(tissue.hu[box] >= limit, region.geometry.crop(box), 0.0)
-        if bright is None:
-            continue
-        # What is eroded needs its surroundings, bone its reach.
-        margin_mm = max(
-            settings.body_reach_mm, settings.levels.core_radius_mm, depth_mm
-        )
-        box = narrowed(box, widened(bright, margin_mm + 1.5, region.geometry))
-        part = region.sub_box(box)
-        eroded = eroded_hu(
-            tissue.hu[box], part.geometry, settings.levels.core_radius_mm
-        )
-        core = eroded >= limit
-        core &= ~tissue.shell[box] & ~tissue.forbidden[box]
-        if not core.any():
-            continue
-        inside = _deep_in(part, numbers[0], depth_mm, core)
-        very_bright = core & ~inside & (eroded >= arch_limit)
-        bone = box_around(very_bright, part.geometry, settings.body_reach_mm)
-        core &= inside
-        if bone is not None:
-            own_bone = np.isin(part.labels[bone], numbers)
-            near = grown(own_bone, settings.body_reach_mm, part.geometry.crop(bone))
-            core[bone] |= very_bright[bone] & near
-        if core.any():
-            cores.append((box, core))
-    return cores
-
-
-def _deep_in(
-    part: ScanRegion, number: int, depth_mm: float, where: BoolArray
-) -> BoolArray:
-    """Voxels of a body, among some, that lie this deep below its surface."""
-    deep = np.zeros(part.labels.shape, np.bool_)
-    wanted = where & (part.labels == number)
-    margin_mm = depth_mm + max(part.geometry.spacing_mm)
-    box = box_around(wanted, part.geometry, margin_mm)
-    if box is None:
-        return deep
-    body = part.labels[box] == number
-    # Beyond the scan there is no body; a box inside it goes on.
-    ends = [
-        (int(side.start == 0), int(side.stop == n))
-        for side, n in zip(box, part.labels.shape, strict=True)
-    ]
-    padded = np.pad(body, ends)
-    if padded.all():
-        deep[box] = True
-    else:
-        depth = ndimage.distance_transform_edt(
-            padded, sampling=part.geometry.spacing_mm
-        )
-        inner = tuple(
-            slice(before, before + n)
-            for (before, _), n in zip(ends, body.shape, strict=True)
-        )
-        deep[box] = depth[inner] >= depth_mm
-    deep &= wanted
-    return deep
-
-
 def _scan_level(
     region: ScanRegion,
     tissue: TissueImage,
-    cores: list[tuple[Box, BoolArray]],
+    cores: list[VertebraCores],
     levels: TissueLevels,
 ) -> CementLevel:
-    clean = [(box, core & ~tissue.corrected[box]) for box, core in cores]
-    if sum(core.sum() for _, core in clean) * region.voxel_ml < MINIMUM_CLEAN_ML:
-        clean = cores
-    values = np.concatenate([tissue.hu[box][core] for box, core in clean])
+    """Read the level where it is least disturbed.
+
+    Best are cores deep in a body (metal lies in pedicles and behind) and away from
+    shafts.
+    """
+    for clean, deep in ((True, True), (False, True), (True, False), (False, False)):
+        chosen = [
+            (
+                item.box,
+                (item.deep if deep else item.all)
+                & ~(clean & tissue.corrected[item.box]),
+            )
+            for item in cores
+        ]
+        if sum(core.sum() for _, core in chosen) * region.voxel_ml >= MINIMUM_CLEAN_ML:
+            break
+    values = np.concatenate([tissue.hu[box][core] for box, core in chosen])
     level = level_of_cores(values.astype(np.float64), levels.ceiling_hu)
     if not level.clipped:
         return level
-    flanks = []
-    for box, core in cores:
+    spacing_mm = region.geometry.spacing_mm
+    samples = []
+    for box, core in chosen:
         near = grown(core, FLANK_REACH_MM, region.geometry.crop(box))
-        near &= ~tissue.shell[box] & ~tissue.forbidden[box]
-        flanks.append(region.hu[box][near])
-    return level_of_flanks(np.concatenate(flanks).astype(np.float64), levels)
+        near &= ~tissue.shell[box] & ~tissue.forbidden[box] & ~tissue.corrected[box]
+        samples.append(
+            sample_flanks(
+                region.hu[box], near, spacing_mm, float(levels.ceiling_hu or 0)
+            )
+        )
+    flanks = FlankSamples(
+        np.concatenate([part.hu for part in samples]),
+        np.concatenate([part.falls for part in samples]),
+    )
+    return level_of_flanks(flanks, spacing_mm, levels)
+
+
+SOAKED_REACH_MM = 5.0
+"""Marrow soaked with cement lies around solid cement."""
+
+METAL_FACTOR = 1.5
+"""What is brighter than this scan's cement by this factor is metal: opacifier is mixed
+more evenly than that [our choice]."""
+
+
+def _without_metal(
+    region: ScanRegion,
+    tissue: TissueImage,
+    level: CementLevel,
+    settings: CementSettings,
+) -> TissueImage:
+    """Leave out what is far brighter than cement: metal that no shape was fitted to."""
+    if level.clipped:
+        return tissue
+    bright = (tissue.hu > METAL_FACTOR * level.hu) & ~tissue.shell & ~tissue.forbidden
+    box = box_around(bright, region.geometry, settings.halo_mm + 1.0)
+    if box is None:
+        return tissue
+    forbidden = tissue.forbidden.copy()
+    rim = grown(bright[box], settings.halo_mm, region.geometry.crop(box))
+    forbidden[box] |= rim & ~tissue.shell[box]
+    return replace(tissue, forbidden=forbidden)
 
 
 def _accepted_pieces(
     region: ScanRegion,
     tissue: TissueImage,
-    cores: list[tuple[Box, BoolArray]],
+    cores: list[VertebraCores],
     level: CementLevel,
     levels: TissueLevels,
     settings: CementSettings,
@@ -335,7 +272,16 @@ def _accepted_pieces(
     dense = tissue.hu >= low
     if levels.arch_upper_hu > low:
         dense &= ~((region.labels > ARCH_OFFSET) & (tissue.hu < levels.arch_upper_hu))
+    soaked = interior_limit_hu(levels, level, settings)
+    for item in cores:
+        box = widened(item.box, SOAKED_REACH_MM, region.geometry)
+        part = region.sub_box(box)
+        candidate = tissue.hu[box] >= soaked
+        dense[box] |= deep_in(
+            part, item.number, settings.core_depth_mm, candidate & ~dense[box]
+        )
     dense &= ~tissue.forbidden & ~tissue.shell
+    dense &= ~other_bone(region, tissue.hu, dense, levels.arch_upper_hu)
     solid = np.zeros(dense.shape, np.bool_)
     crop = box_around(dense, region.geometry, 0.0)
     if crop is None:
@@ -344,8 +290,9 @@ def _accepted_pieces(
     ml = np.bincount(pieces[dense[crop]], minlength=count + 1) * region.voxel_ml
     start = np.array([part.start for part in crop])
     core_ml = np.zeros(count + 1)
-    for box, core in cores:
-        core = core & dense[box]
+    for item in cores:
+        box = item.box
+        core = item.all & dense[box]
         index = np.argwhere(core) + [part.start for part in box] - start
         held = pieces[tuple(index.T)]
         core_ml += np.bincount(held, minlength=count + 1) * region.voxel_ml

@@ -1,12 +1,15 @@
 """How bright pure cement is in a scan, also where the scale clips it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.segmentation.tissue_levels import TissueLevels
+from cemscope.volume import BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,45 +53,148 @@ def level_of_cores(core_hu: FloatArray, ceiling_hu: int | None) -> CementLevel:
     return CementLevel(hu, max(0.5 * float(np.std(deep)), 0.02 * hu), clipped)
 
 
-def level_of_flanks(flank_hu: FloatArray, levels: TissueLevels) -> CementLevel:
-    """Find the level of clipped cement from how often each HU occurs on its flanks.
+@dataclass(frozen=True, slots=True, eq=False)
+class FlankSamples:
+    """Voxels on the flanks of clipped cement.
 
-    Across a blurred plane edge the density of voxels at value h is proportional to
-    1 / phi(z), z = Phi^-1((h - background) / (level - background)), whatever the blur:
-    it is symmetric about the half value. The level is the one that explains the
-    counts best; a weak prior keeps it near the ceiling where counts are few.
+    Attributes
+    ----------
+    hu : ndarray, shape (n,)
+        Below the ceiling.
+    falls : ndarray, shape (n, 3)
+        Fall to the lower neighbour along each axis, HU per mm, not negative.
+    """
+
+    hu: FloatArray
+    falls: FloatArray
+
+
+def sample_flanks(
+    hu: npt.NDArray[Any],
+    near: BoolArray,
+    spacing_mm: tuple[float, float, float],
+    ceiling_hu: float,
+) -> FlankSamples:
+    """Take the voxels of ``near`` below the ceiling, with their fall outwards.
+
+    The lower neighbour is never clipped, so that steep and shallow flanks are taken
+    alike up to the ceiling.
+    """
+    where = near & (hu < CLEAR_OF_CEILING * ceiling_hu)
+    values = hu.astype(np.float32)
+    falls = []
+    for axis, spacing in enumerate(spacing_mm):
+        step = np.diff(values, axis=axis) / np.float32(spacing)
+        none = np.zeros_like(values.take([0], axis))
+        before = np.concatenate([none, step], axis)
+        behind = np.concatenate([-step, none], axis)
+        falls.append(np.maximum(np.maximum(before, behind), 0.0)[where])
+    return FlankSamples(values[where].astype(float), np.stack(falls, -1).astype(float))
+
+
+def level_of_flanks(
+    samples: FlankSamples,
+    spacing_mm: tuple[float, float, float],
+    levels: TissueLevels,
+) -> CementLevel:
+    """Find the level of clipped cement from how steeply its flanks fall at each HU.
+
+    Across a blurred plane edge the slope at value h is (level - background) / sigma
+    phi(z), z = Phi^-1((h - background) / (level - background)): it is steepest at the
+    half value. Level and blur are those that explain the steep flanks (`STEEP_SHARE`;
+    ragged and rounded edges fall less steeply) by quantile regression (Koenker and
+    Bassett 1978, doi:10.2307/1913643). A weak prior keeps the level near the ceiling.
     """
     ceiling = float(levels.ceiling_hu or 0)
-    low = max(1.1 * levels.cortex_upper_hu, 0.25 * ceiling)
-    edges = np.linspace(low, 0.97 * ceiling, 13)
-    counts = np.histogram(flank_hu, edges)[0].astype(float)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    candidates = ceiling * np.linspace(1.01, MAXIMUM_LEVEL, 80)
-    scores = np.zeros(len(candidates))
-    for k, level in enumerate(candidates):
-        u = (middle - levels.marrow_hu) / (level - levels.marrow_hu)
-        z = special.ndtri(np.clip(u, 1e-3, 1 - 1e-3))
-        log_density = 0.5 * z**2
-        # A convex piece has more surface outside: one free slope in z.
-        excess = np.log(np.maximum(counts, 1.0)) - log_density
-        slope = np.polyfit(z, excess, 1, w=np.sqrt(counts + 1.0))[0]
-        model = np.exp(log_density + np.clip(slope, -0.6, 0.2) * z)
-        likelihood = float((counts * np.log(model / model.sum())).sum())
-        prior = -0.5 * ((level / ceiling - PRIOR_LEVEL) / PRIOR_SPREAD) ** 2
-        scores[k] = likelihood / VOXELS_PER_FLANK + prior
-    weight = np.exp(scores - scores.max())
+    candidates = ceiling * np.linspace(1.01, MAXIMUM_LEVEL, 60)
+    prior = ((candidates / ceiling - PRIOR_LEVEL) / PRIOR_SPREAD) ** 2
+    used = _even_samples(samples, spacing_mm, levels)
+    loss = np.zeros(len(candidates))
+    count = len(used.hu)
+    if count >= LEAST_FLANK:
+        loss = _quantile_loss(used, np.array(spacing_mm), levels, candidates)
+        loss = (loss - loss.min()) / loss.min()
+    weight = np.exp(-count / VOXELS_PER_FLANK * loss - 0.5 * (prior - prior.min()))
     weight /= weight.sum()
     mean = float((weight * candidates).sum())
     spread = float(np.sqrt((weight * (candidates - mean) ** 2).sum()))
-    return CementLevel(mean, float(np.hypot(spread, 0.06 * mean)), True)
+    return CementLevel(mean, float(np.hypot(spread, MODEL_SPREAD * mean)), True)
 
 
-MAXIMUM_LEVEL = 2.6
+def _even_samples(
+    samples: FlankSamples,
+    spacing_mm: tuple[float, float, float],
+    levels: TissueLevels,
+) -> FlankSamples:
+    """As many samples at each height of the flank, from planes that resolve it."""
+    ceiling = float(levels.ceiling_hu or 0)
+    low = max(1.1 * levels.cortex_upper_hu, LOWEST_FLANK * ceiling)
+    size = np.linalg.norm(samples.falls, axis=1)
+    good = (samples.hu >= low) & (size > 0)
+    if spacing_mm[0] > THICK_SLICE * spacing_mm[1]:
+        good &= samples.falls[:, 0] <= 0.45 * size
+    index = np.flatnonzero(good)
+    edges = np.linspace(low, CLEAR_OF_CEILING * ceiling, FLANK_BINS + 1)
+    bins = np.digitize(samples.hu[index], edges)
+    chosen = []
+    for number in range(1, FLANK_BINS + 1):
+        mine = index[bins == number]
+        stride = max(1, -(-len(mine) // SAMPLES_PER_BIN))
+        chosen.append(mine[::stride])
+    kept = np.concatenate(chosen)
+    return FlankSamples(samples.hu[kept], samples.falls[kept])
+
+
+def _quantile_loss(
+    samples: FlankSamples,
+    spacing_mm: FloatArray,
+    levels: TissueLevels,
+    candidates: FloatArray,
+) -> FloatArray:
+    """Mean loss per candidate level, at the blur that fits it best."""
+    fall = np.linalg.norm(samples.falls, axis=1)
+    steps_mm = spacing_mm * samples.falls / fall[:, None]
+    loss = np.full(len(candidates), np.inf)
+    for k, level in enumerate(candidates):
+        way = level - levels.marrow_hu
+        z = special.ndtri((samples.hu - levels.marrow_hu) / way)[:, None]
+        high = special.ndtr(z)
+        for sigma_mm in BLURS_MM:
+            drops = (high - special.ndtr(z - steps_mm / sigma_mm)) / spacing_mm
+            model = way * np.linalg.norm(drops, axis=1)
+            rest = np.log(fall / np.maximum(model, 1e-6))
+            share = np.where(rest > 0.0, STEEP_SHARE, STEEP_SHARE - 1.0)
+            loss[k] = min(loss[k], float((share * rest).mean()))
+    return loss
+
+
+MAXIMUM_LEVEL = 2.8
 """Highest level considered, times the ceiling: 30 % barium sulphate at 80-100 kVp."""
 
 PRIOR_LEVEL, PRIOR_SPREAD = 1.25, 0.5
 """Clipped cement is most often a little above the ceiling: 20 % barium sulphate at
 120 kVp reads 3,000-4,100 HU [our choice]."""
+
+STEEP_SHARE = 0.85
+"""Quantile of the slopes that a smooth edge would show [our choice]."""
+
+MODEL_SPREAD = 0.06
+"""Relative standard uncertainty for edges that are no blurred planes."""
+
+BLURS_MM = tuple(float(s) for s in np.geomspace(0.3, 1.1, 14))
+"""Gaussian blur of CT kernels, from sharp to soft."""
+
+CLEAR_OF_CEILING = 0.985
+"""Noise clips voxels a little below the ceiling, too."""
+
+LOWEST_FLANK = 0.22
+"""Lower parts of a flank, times the ceiling, are mixed with bone."""
+
+FLANK_BINS, SAMPLES_PER_BIN, LEAST_FLANK = 12, 80, 100
+"""Samples that are enough, and fewer that tell nothing."""
+
+THICK_SLICE = 2.0
+"""Slices thicker than this times the pixel hide the slope across them."""
 
 VOXELS_PER_FLANK = 8.0
 """Neighbouring voxels are not independent: a flank crosses several."""

@@ -120,7 +120,9 @@ def parts_behind(
             spine.vertebrae,
             key=lambda v: float(np.linalg.norm(v.centroid_lps_mm - centre)),
         )
-        if np.quantile(vertebra.frame.to_local_mm(points)[:, 1], 0.1) < BEHIND_MM:
+        depth = np.quantile(vertebra.frame.to_local_mm(points)[:, 1], (0.1, 0.9))
+        # A screw of a bone that is not outlined (sacrum, ilium) starts behind, too.
+        if depth[0] < BEHIND_MM and (depth[1] < BEHIND_MM or ml < LONE_SCREW_ML):
             continue
         hardware[crop][box][inside] = 3
         volumes.append(MetalVolume(MetalKind.OTHER, ml, point_of(points)))
@@ -130,6 +132,10 @@ def parts_behind(
 BEHIND_MM = 30.0
 """Laminae lie this far behind the centre of a lumbar body (half of its depth of 32 to
 36 mm and a canal of 15 mm; Zhou 2000, doi:10.1007/s005860050215)."""
+
+
+LONE_SCREW_ML = 0.5
+"""A screw of 5 x 30 mm: smaller parts that start behind may be cement of a needle."""
 
 
 def dense_parts(

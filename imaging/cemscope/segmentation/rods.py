@@ -15,10 +15,10 @@ from scipy import ndimage
 
 from cemscope.findings import PointLPS, Side
 from cemscope.geometry import VoxelGeometry
+from cemscope.segmentation.implant_metals import TITANIUM_HU
 from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion, box_of
 from cemscope.segmentation.screw_model import ScrewModel
 from cemscope.segmentation.screw_profile import (
-    TITANIUM_HU,
     ScrewAxis,
     ShaftPrior,
     fit_shaft,

@@ -1,4 +1,4 @@
-"""From a bright line to a screw: centre line, edge, radius, head and tip.
+"""From a bright line to a screw: centre line, edge and radius.
 
 The shaft is read where it is free: where its cross-sections are round, even and not
 surrounded by cement or hardware. Its edge lies at half of its own brightness, or, on a
@@ -10,18 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cemscope.segmentation.implant_metals import TITANIUM_HU
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.segmentation.screw_profile import (
     AXIAL_STEP_MM,
-    TITANIUM_HU,
     CrossSections,
     RoundSections,
     ScrewAxis,
+    Sector,
     ShaftPrior,
     ShaftProfile,
     fit_shaft,
 )
 from cemscope.segmentation.screw_thread import expected_groove
+from cemscope.segmentation.shaft_contour import (
+    ShaftContour,
+    neutral_sector,
+    read_contour,
+)
 from cemscope.volume import BoolArray
 
 
@@ -153,9 +159,18 @@ class AxisFit:
 
     def bare(self) -> BoolArray:
         """Planes whose shaft is surrounded by neither cement nor metal."""
+        bare = self._surely_bare()
+        return bare if bare.sum() >= LEAST_BARE_PLANES else self.free
+
+    @property
+    def in_cement(self) -> bool:
+        """Whether no part of the shaft is surely bare: its edge may be cement's."""
+        return bool(self._surely_bare().sum() < LEAST_BARE_PLANES)
+
+    def _surely_bare(self) -> BoolArray:
         ring = _ring_hu(self.sections, self.typical_mm)
         bare: BoolArray = self.free & (ring < 0.35 * self.plateau_hu)
-        return bare if bare.sum() >= 6 else self.free
+        return bare
 
     @property
     def shadow_hu(self) -> float:
@@ -169,22 +184,52 @@ class AxisFit:
         bare = self.bare()
         cosine, sine = np.median(self.ellipses.elongation_mm[bare], axis=0)
         amount = float(np.hypot(cosine, sine))
-        narrow = None
         edge = self.typical_mm
+        sector: Sector | None = None
         if amount > ROUND_ENOUGH * edge:
-            narrow = 0.5 * float(np.arctan2(sine, cosine)) + 0.5 * np.pi
-            edge = max(edge - 0.7 * amount, MINIMUM_EDGE_MM)
+            sector = neutral_sector(self.axis, self.region.geometry)
+            longest = 0.5 * float(np.arctan2(sine, cosine))
+            if amount > DRAWN_OUT * edge and (
+                sector is None or _across_slices(self.axis, longest, self.region)
+            ):
+                sector = Sector((longest + 0.5 * np.pi,), NARROW_HALF_WIDTH_RAD)
+                edge = max(edge - 0.7 * amount, MINIMUM_EDGE_MM)
         t = self.sections.t_mm[bare]
-        groove = expected_groove(self.sections, bare, self.level_hu, self.region)
         prior = ShaftPrior(
             edge,
-            groove,
+            self.groove(),
             brightness.titanium_hu,
             brightness.ceiling_hu,
             blur_mm,
-            narrow,
+            sector,
         )
         return fit_shaft(self.region, self.axis, t, prior)
+
+    def groove(self) -> float:
+        """Expect a depth of the thread, over the outer radius."""
+        return expected_groove(self.sections, self.bare(), self.level_hu, self.region)
+
+    def contour(self, blur_mm: float) -> ShaftContour:
+        """Contour of the bare planes where streaks disturb it least."""
+        return read_contour(
+            self.sections,
+            self.bare(),
+            self.axis,
+            self.region.geometry,
+            self.level_hu,
+            blur_mm,
+        )
+
+
+def _across_slices(axis: ScrewAxis, angle_rad: float, region: ScanRegion) -> bool:
+    """Tell whether a direction across a shaft leads from slice to slice.
+
+    Thick slices draw a shaft out that way, streaks draw it out in the slice plane.
+    """
+    first, second = axis.cross_vectors()
+    direction = np.cos(angle_rad) * first + np.sin(angle_rad) * second
+    step = region.geometry.affine_lps[:3, 0]
+    return bool(abs(direction @ step) > 0.7 * np.linalg.norm(step))
 
 
 def fit_axis(
@@ -243,82 +288,19 @@ def fit_axis(
 STEADY_MM = 4.0
 """Length over which streaky sections are steadied: more than a pitch."""
 
-ROUND_ENOUGH = 0.25
-"""Sections less drawn out than this are read all around."""
+ROUND_ENOUGH = 0.05
+"""Sections less drawn out than this share of the radius are read all around."""
+
+LEAST_BARE_PLANES = 6
+
+DRAWN_OUT = 0.25
+"""Sections drawn out by more than this share are read in their narrow direction where
+it is the slices that draw them out."""
+
+NARROW_HALF_WIDTH_RAD = np.deg2rad(50.0)
+"""Half-width of the sector around the narrow direction of a drawn-out section."""
 
 MINIMUM_EDGE_MM = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class HeadEstimate:
-    """The head of a screw on its axis.
-
-    Attributes
-    ----------
-    neck_mm, centre_mm : float
-        Where the shaft leaves the head, and the head's centre.
-    radius_mm : float
-        How wide it is; 0 where no head was seen.
-    cut : bool
-        Whether the shaft runs out of the scan before a head is seen.
-    """
-
-    neck_mm: float
-    centre_mm: float
-    radius_mm: float
-    cut: bool
-
-
-def find_head(fit: AxisFit) -> HeadEstimate:
-    """Go backwards from the shaft to its neck and the centre of its head."""
-    t, typical = fit.sections.t_mm, fit.typical_mm
-    width = np.median(fit.edge_mm, axis=1)
-    wide = width > typical + 1.2
-    dark = fit.radius_mm < 0.5 * typical
-    behind = np.flatnonzero(t < fit.middle_mm)[::-1]
-    inside = _inside_scan(fit.region, fit.axis.at(t))
-    neck: int | None = None
-    end: int | None = None
-    for index in behind:
-        if not inside[index]:
-            cut = neck is None
-            break
-        if wide[index]:
-            # Cement round the shaft is wide, too: the head is the rearmost wide part.
-            if neck is None or (
-                end is not None and (end - index) * AXIAL_STEP_MM > _BEHIND_CEMENT_MM
-            ):
-                neck, end = int(index), None
-        elif neck is not None and end is None:
-            end = int(index)
-        if dark[index]:
-            cut = False
-            break
-    else:
-        cut = neck is None
-        index = behind[-1] if behind.size else 0
-    last = float(t[index])
-    if neck is None:
-        # A shaft without a visible head ends here.
-        return HeadEstimate(last, last, 0.0, cut)
-    rear = last if end is None else float(t[end])
-    front = float(t[neck])
-    part = (t <= front) & (t >= max(rear, front - 2.0 * _USUAL_HEAD_MM))
-    size = float(np.median(width[part]))
-    return HeadEstimate(front, max(0.5 * (front + rear), front - 9.0), size, False)
-
-
-_BEHIND_CEMENT_MM = 4.0
-"""A shaft that is narrow again for this length behind a wide part had cement there."""
-
-_USUAL_HEAD_MM = 9.0
-
-
-def _inside_scan(region: ScanRegion, points: FloatArray) -> BoolArray:
-    index = region.geometry.lps_to_index(points)
-    shape = np.array(region.hu.shape)
-    inside: BoolArray = np.all((index > -0.5) & (index < shape - 0.5), axis=-1)
-    return inside
 
 
 def _ring_hu(sections: CrossSections, radius_mm: float) -> FloatArray:

@@ -47,6 +47,11 @@ class ScrewModel:
     free_length_mm: float
 
     @property
+    def diameter_uncertainty_mm(self) -> float:
+        """Half-width of the 95 % interval of the diameter."""
+        return 2.0 * 1.96 * self.shaft.radius_deviation_mm
+
+    @property
     def head_lps_mm(self) -> FloatArray:
         """Centre of the head."""
         return self.axis.at(0.0)

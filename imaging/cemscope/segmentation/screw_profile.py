@@ -10,15 +10,7 @@ import numpy as np
 from scipy import ndimage, optimize, special
 
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
-
-TITANIUM_HU = 6500.0
-"""Titanium pedicle screw at 120 kVp ("A study on a pedicle-screw-based reduction
-method for artificially reduced artifacts"); rods reach 6,310-8,420 HU at 140-100 kVp on
-16-bit scales ("Effect of 16-bit CT imaging of metallic implants on dose distribution in
-radiotherapy"). A prior only, used where clipping hides the metal's value."""
-
-TITANIUM_RATIO = ((80.0, 100.0, 120.0, 140.0), (1.56, 1.21, 1.0, 0.86))
-"""Tube voltage, and titanium's brightness over that at 120 kVp."""
+from cemscope.volume import BoolArray
 
 CREST_SHARE = 0.55
 """Share of the length that the crests of a thread take: 30-55 % in cortical screws,
@@ -40,8 +32,9 @@ MAX_RADIUS_MM = 9.0
 ENOUGH_VOXELS = 1200
 """A profile of five unknowns needs no more voxels."""
 
-NARROW_SECTOR_RAD = np.deg2rad(50.0)
-"""Half-width of the sector around the narrow direction of a drawn-out section."""
+CLIPPED_INSIDE = 0.1
+"""A shaft of which this share is at the ceiling is brighter than that: the bore of a
+cannulated screw keeps the rest below it."""
 
 BORE_REACH_MM = 1.8
 """The bore of a cannulated shaft and its blurred wall lie within this radius."""
@@ -207,12 +200,15 @@ class ShaftProfile:
         Brightness of the metal; on a clipped scan that of titanium.
     groove_mm : float
         Depth of the thread; 0 for a smooth shaft.
+    radius_deviation_mm : float
+        Standard deviation of the radius.
     """
 
     radius_mm: float
     sigma_mm: float
     metal_hu: float
     groove_mm: float = 0.0
+    radius_deviation_mm: float = 0.15
 
     @property
     def metal_radius_mm(self) -> float:
@@ -233,6 +229,29 @@ class ShaftProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class Sector:
+    """Directions across a shaft, and their opposites.
+
+    Attributes
+    ----------
+    centres_rad : tuple of float
+        Angles from the first cross vector.
+    half_width_rad : float
+        On both sides of each.
+    """
+
+    centres_rad: tuple[float, ...]
+    half_width_rad: float
+
+    def holds(self, angle_rad: FloatArray) -> BoolArray:
+        """Tell which angles lie in the sector."""
+        inside = np.zeros(angle_rad.shape, np.bool_)
+        for centre in self.centres_rad:
+            inside |= np.abs(np.cos(angle_rad - centre)) > np.cos(self.half_width_rad)
+        return inside
+
+
+@dataclass(frozen=True, slots=True)
 class ShaftPrior:
     """What is known of a shaft before its profile is fitted.
 
@@ -248,9 +267,8 @@ class ShaftPrior:
         Value at which the scan is clipped.
     blur_mm : float or None
         Blur of the scan where it is known.
-    narrow_rad : float or None
-        Angle from the first cross vector of the direction in which drawn-out sections
-        are narrow; None for round sections.
+    sector : Sector or None
+        Directions that are used; None for all.
     """
 
     edge_mm: float
@@ -258,7 +276,7 @@ class ShaftPrior:
     titanium_hu: float
     ceiling_hu: float | None
     blur_mm: float | None = None
-    narrow_rad: float | None = None
+    sector: Sector | None = None
 
 
 def fit_shaft(
@@ -279,7 +297,7 @@ def fit_shaft(
         What is known before.
     """
     edge_mm, ceiling_hu = prior.edge_mm, prior.ceiling_hu
-    r, hu = _voxels_around(region, axis, free_t_mm, edge_mm + 2.5, prior.narrow_rad)
+    r, hu = _voxels_around(region, axis, free_t_mm, edge_mm + 2.5, prior.sector)
     censored = np.zeros(len(hu), np.bool_)
     # A bore darkens the middle: the upper part of the inner voxels is the metal.
     core_mm = max(edge_mm - 1.0, 0.6, float(np.sort(r)[min(5, len(r) - 1)]))
@@ -287,7 +305,7 @@ def fit_shaft(
     hidden = False
     if ceiling_hu is not None:
         censored = hu >= 0.985 * ceiling_hu
-        hidden = plateau >= 0.97 * ceiling_hu
+        hidden = bool(censored[r <= core_mm].mean() >= CLIPPED_INSIDE)
     top = prior.titanium_hu if hidden else plateau
     used = np.flatnonzero(r >= max(edge_mm - 2.0, 0.0))
     used = used[:: max(used.size // ENOUGH_VOXELS, 1)]
@@ -326,22 +344,12 @@ def fit_shaft(
     )
 
 
-def titanium_hu(kvp: float | None) -> float:
-    """Brightness of a titanium shaft inside the body.
-
-    The ratios of the tube voltages follow from its attenuation behind 25 cm of water
-    (calculated).
-    """
-    ratio = np.interp(kvp or 120.0, *TITANIUM_RATIO)
-    return TITANIUM_HU * float(ratio)
-
-
 def _voxels_around(
     region: ScanRegion,
     axis: ScrewAxis,
     t_mm: FloatArray,
     reach_mm: float,
-    narrow_rad: float | None,
+    sector: Sector | None,
 ) -> tuple[FloatArray, FloatArray]:
     """Distance from the axis and HU of the voxels beside some positions on it."""
     index = region.geometry.lps_to_index(axis.at(t_mm))
@@ -360,8 +368,7 @@ def _voxels_around(
     )
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     keep = (r <= reach_mm) & (nearest <= AXIAL_STEP_MM)
-    if narrow_rad is not None:
+    if sector is not None:
         first, second = axis.cross_vectors()
-        angle = np.arctan2(offset @ second, offset @ first) - narrow_rad
-        keep &= np.abs(np.cos(angle)) > np.cos(NARROW_SECTOR_RAD)
+        keep &= sector.holds(np.arctan2(offset @ second, offset @ first))
     return r[keep], region.hu[box].ravel()[keep].astype(np.float64)

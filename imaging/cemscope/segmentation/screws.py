@@ -12,24 +12,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cemscope.findings import Side
+from cemscope.segmentation.implant_metals import titanium_hu
 from cemscope.segmentation.rods import RodModel, find_rods
 from cemscope.segmentation.scan_region import ScanRegion, box_of
 from cemscope.segmentation.screw_fit import (
     AxisFit,
     Brightness,
-    HeadEstimate,
-    find_head,
     fit_axis,
 )
 from cemscope.segmentation.screw_fit import (
     ScrewSettings as ScrewSettings,
 )
+from cemscope.segmentation.screw_head import HeadEstimate, find_head
 from cemscope.segmentation.screw_model import ScrewModel as ScrewModel
 from cemscope.segmentation.screw_profile import (
-    SHAFT_BLUR_SIGMA_MM,
     ScrewAxis,
     ShaftProfile,
-    titanium_hu,
 )
 from cemscope.segmentation.screw_search import (
     BrightLine,
@@ -42,6 +40,7 @@ from cemscope.segmentation.screw_thread import (
     estimate_taper,
 )
 from cemscope.segmentation.screw_tip import find_tip
+from cemscope.segmentation.shaft_radius import fit_shafts
 from cemscope.spine import Spine
 from cemscope.volume import CTVolume, Notice
 
@@ -93,7 +92,21 @@ class ScrewSearch:
                 "as cement. Check it on the images.",
             )
             for item in self.undecided
+        ) + tuple(
+            Notice(
+                "screw_diameter_uncertain",
+                f"The diameter of the {screw.side} screw of {screw.level} is known to "
+                f"+/- {screw.diameter_uncertainty_mm:.1f} mm: the scale is clipped, or "
+                "streaks or cement hide its edge.",
+            )
+            for screw in self.screws
+            if screw.diameter_uncertainty_mm > TOLD_DIAMETER_MM
         )
+
+
+TOLD_DIAMETER_MM = 0.7
+"""Diameters of pedicle screws come in steps of 0.5 to 1 mm: what is known less exactly
+than this is said to be uncertain."""
 
 
 def search_screws(
@@ -133,11 +146,12 @@ def search_screws(
                     cube, side, level, settings.search_angle_deg, LINES_PER_SIDE
                 )
             ]
-            fit = _best_fit(region, lines, settings)
-            if fit is not None:
-                guesses.append(_Guess(vertebra.level.name, side, fit))
-            elif lines and _may_be_metal(
-                region, lines[0][0].axis, brightness, settings
+            fits = _different_fits(region, lines, settings)
+            guesses.extend(_Guess(vertebra.level.name, side, fit) for fit in fits)
+            if (
+                not fits
+                and lines
+                and _may_be_metal(region, lines[0][0].axis, brightness, settings)
             ):
                 line = lines[0][0]
                 undecided.append(UndecidedObject(vertebra.level.name, side, line.axis))
@@ -153,7 +167,11 @@ def search_screws(
     region = ScanRegion.of_box(ct, spine.labels, whole)
     rods = find_rods(region, screws, core_level_hu, ceiling)
     heads = tuple(_on_rods(screw, rods) for screw in screws)
-    return ScrewSearch(heads, tuple(undecided))
+    told = {(screw.level, screw.side) for screw in heads}
+    # The first of each level and side; the search lists the best line first.
+    doubts = {(item.level, item.side): item for item in reversed(undecided)}
+    rest = (item for key, item in doubts.items() if key not in told)
+    return ScrewSearch(heads, tuple(rest))
 
 
 def _on_rods(screw: ScrewModel, rods: tuple[RodModel, ...]) -> ScrewModel:
@@ -175,21 +193,33 @@ ROD_BESIDE_HEAD_MM = 5.0
 """A rod lies in the slot of a head: this near to its centre."""
 
 
-def _best_fit(
+def _different_fits(
     region: ScanRegion,
     lines: list[tuple[BrightLine, Brightness]],
     settings: ScrewSettings,
-) -> AxisFit | None:
-    """Fit lines, and of those that show a shaft take the one that shows most of it."""
+) -> list[AxisFit]:
+    """Fit lines and keep one fit per shaft, the one that shows most of it.
+
+    A neighbouring vertebra's screw can be in reach, too, and show more: which vertebra
+    holds a shaft is told later.
+    """
     for streaky in (False, True):
         fits = [
             fit_axis(region, line.axis, brightness, settings, streaky)
             for line, brightness in lines
         ]
-        found = [fit for fit in fits if fit is not None]
-        if found:
-            return max(found, key=lambda fit: fit.free_length_mm)
-    return None
+        found = sorted(
+            (fit for fit in fits if fit is not None),
+            key=lambda fit: -fit.free_length_mm,
+        )
+        kept: list[AxisFit] = []
+        for fit in found:
+            line = BrightLine(0.0, fit.axis)
+            if not any(line.resembles(BrightLine(0.0, k.axis)) for k in kept):
+                kept.append(fit)
+        if kept:
+            return kept
+    return []
 
 
 LINES_PER_SIDE = 3
@@ -198,13 +228,6 @@ LINES_PER_SIDE = 3
 SEARCH_SHARES = (1.0, 0.67, 0.45)
 """On an extended scale heads and rods read up to twice as much as a shaft in bone, and
 cobalt chrome three times as much as titanium: the search goes down in steps."""
-
-DEEP_SHADOW_HU, STRONG_METAL_HU = -350.0, 12500.0
-"""Shadows this dark beside shafts tell of steel, cobalt chrome or a starved beam; a
-clipped scan's hidden metal is then taken to be as bright as steel: 12,295-13,568 HU at
-140-100 kVp on 16-bit scales, between titanium and cobalt chrome ("Effect of 16-bit CT
-imaging of metallic implants on dose distribution in radiotherapy"). The limit is ours:
-shadows also depend on the scanner."""
 
 LOWEST_METAL_HU = 2000.0
 """No shaft of a pedicle screw is darker: titanium reads at least twice as much."""
@@ -233,19 +256,10 @@ def _screws(
 ) -> tuple[ScrewModel, ...]:
     if not guesses:
         return ()
-    shadow = float(np.median([guess.fit.shadow_hu for guess in guesses]))
-    if shadow < DEEP_SHADOW_HU:
-        metal_hu = max(STRONG_METAL_HU, brightness.titanium_hu)
-        brightness = replace(brightness, titanium_hu=metal_hu)
-    first = [guess.fit.shaft(brightness, None) for guess in guesses]
-    # Blur belongs to the scan, not to a screw: all flanks share it.
-    seen = [
-        s.sigma_mm for s, g in zip(first, guesses, strict=True) if not g.fit.streaky
-    ]
-    blur = float(np.median(seen)) if seen else SHAFT_BLUR_SIGMA_MM
+    shafts, brightness = fit_shafts([guess.fit for guess in guesses], brightness)
     models = (
-        _complete(guess, guess.fit.shaft(brightness, blur), brightness, settings)
-        for guess in guesses
+        _complete(guess, shaft, brightness, settings)
+        for guess, shaft in zip(guesses, shafts, strict=True)
     )
     return tuple(model for model in models if model is not None)
 
@@ -336,7 +350,19 @@ def _without_duplicates(
             kept.append(model)
         elif _held_length_mm(model, spine) > _held_length_mm(kept[twin], spine):
             kept[twin] = model
-    return tuple(k for k in kept if _held_length_mm(k, spine) >= 5.0)
+    held = {id(k): _held_length_mm(k, spine) for k in kept}
+    longest: dict[tuple[str, Side], ScrewModel] = {}
+    for model in sorted(kept, key=lambda k: held[id(k)]):
+        longest[model.level, model.side] = model
+    return tuple(
+        k
+        for k in kept
+        if held[id(k)] >= LEAST_HELD_MM and longest[k.level, k.side] is k
+    )
+
+
+LEAST_HELD_MM = 5.0
+"""A screw is held by its vertebra along more than this."""
 
 
 def _same_screw(first: ScrewModel, second: ScrewModel) -> bool:

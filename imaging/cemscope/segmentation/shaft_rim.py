@@ -11,8 +11,15 @@ import numpy.typing as npt
 from scipy import special
 
 from cemscope.segmentation.metal import MetalSettings, SpinalMetal, box_near
-from cemscope.segmentation.scan_region import ScanRegion, grown
-from cemscope.segmentation.screws import ScrewModel
+from cemscope.segmentation.scan_region import (
+    FloatArray,
+    ScanRegion,
+    coordinate_along_mm,
+    grown,
+)
+from cemscope.segmentation.screw_model import ScrewModel
+from cemscope.segmentation.shaft_streaks import CREST_REACH_MM, estimate_crest
+from cemscope.spine import Spine
 from cemscope.volume import BoolArray, HUArray
 
 
@@ -76,6 +83,7 @@ def subtract_shafts(
     if not screws:
         return TissueImage(region.hu, share, shell, corrected, forbidden)
     hu = region.hu.copy()
+    crests = _crests_hu(region, screws)
     voxel_mm = region.geometry.voxel_volume_mm3 ** (1 / 3)
     for screw in screws:
         box = box_near(region, screw, settings.reach_mm)
@@ -94,7 +102,35 @@ def subtract_shafts(
         corrected[box] |= spill * screw.shaft.metal_hu > NOTICEABLE_METAL_HU
         # Beside the head and neck there is hardware all around.
         forbidden[box] |= (t < screw.neck_mm) & (distance <= metal_settings.rim_mm)
+    bright = (crests > 0) & ~shell
+    hu[bright] -= crests[bright]
+    corrected |= crests > NOTICEABLE_METAL_HU
     return TissueImage(hu, share, shell, corrected, forbidden)
+
+
+def _crests_hu(region: ScanRegion, screws: tuple[ScrewModel, ...]) -> HUArray:
+    """Streak crests beside all shafts; where two overlap, the stronger one."""
+    crests = np.zeros(region.hu.shape, np.int16)
+    for screw in screws:
+        crest = estimate_crest(region, screw)
+        if crest is None:
+            continue
+        box = box_near(region, screw, CREST_REACH_MM + screw.shaft.radius_mm)
+        geometry = region.geometry.crop(box)
+        first, second = screw.axis.cross_vectors()
+        t, across, along = (
+            np.asarray(coordinate_along_mm(geometry, screw.axis.point, axis))
+            for axis in (screw.axis.forward, first, second)
+        )
+        beside = (t > screw.neck_mm) & (t < screw.tip_mm)
+        radius = np.hypot(across, along)
+        beside &= radius < screw.shaft.radius_mm + CREST_REACH_MM
+        angle: FloatArray = np.arctan2(along[beside], across[beside])
+        view = crests[box]
+        view[beside] = np.maximum(
+            view[beside], crest.at(t[beside], angle, radius[beside])
+        )
+    return crests
 
 
 NOTICEABLE_METAL_HU = 50.0
@@ -102,3 +138,15 @@ NOTICEABLE_METAL_HU = 50.0
 
 MINIMUM_SPILL = 1e-3
 """Smaller shares of metal are below the noise."""
+
+
+def shell_ml(
+    region: ScanRegion, spine: Spine, tissue: TissueImage
+) -> tuple[float, ...]:
+    """Volume per vertebra that shafts hide without filling it, in the spine's order."""
+    where = tissue.shell & (region.labels > 0)
+    free = 1.0 - tissue.metal[where].astype(float) / 100.0
+    held = np.bincount(region.labels[where], free, 256) * region.voxel_ml
+    return tuple(
+        float(held[v.level.number] + held[v.level.arch_number]) for v in spine.vertebrae
+    )
