@@ -148,7 +148,7 @@ def find_canal(
     """
     volume = coarser(coarse, settings.grid_mm)
     spacing = volume.geometry.spacing_mm[0]
-    score = canal_likeness(volume, settings)
+    score = canal_likeness(volume, settings) * _trust(volume, streaks)
     tissue = (volume.hu > SOFT_TISSUE_HU).sum(axis=(0, 1)) + 1.0
     path = _path_in_midline(score, tissue, spacing, settings)
     hidden = _hidden(volume, path, streaks)
@@ -195,6 +195,24 @@ def _path_in_midline(
         weight = _on_path(score, path) ** 2 + 1e-6
         middle = float((path[:, 1] * weight).sum() / weight.sum())
     return _best_path(_near_line(score, path, spacing, settings), spacing, settings)
+
+
+BLINDED_SHARE = 0.1
+"""What a score counts for in a plane that streaks fill: between two rods a dark band
+is as symmetrical, and as walled in, as the canal. The planes between lead the path."""
+
+
+def _trust(volume: WorkingVolume, streaks: StreakPlanes | None) -> ScoreArray:
+    """Weight of the score in each slice, from the plane through its middle."""
+    count, rows, columns = volume.hu.shape
+    trust = np.ones((count, 1, 1), np.float32)
+    if streaks is not None:
+        index = np.zeros((count, 3))
+        index[:, 0] = np.arange(count)
+        index[:, 1:] = rows / 2, columns / 2
+        blinded = streaks.blinded_at(volume.geometry.index_to_lps(index))
+        trust[blinded] = BLINDED_SHARE
+    return trust
 
 
 def _hidden(

@@ -24,12 +24,16 @@ class StreakSettings:
     least_metal_mm2 : float
         Area of metal in a plane from which streaks are expected; two rods across the
         plane have about 60, a pair of screws several hundred.
+    blinding_mm2 : float
+        Area of metal, and of streaks as bright, from which nothing in a plane is
+        believed: a screw in its whole length, or two heads with the rods.
     margin_mm : float
         How far the streaks reach beyond such a plane.
     """
 
     metal_above_hu: float = 2500.0
     least_metal_mm2: float = 120.0
+    blinding_mm2: float = 400.0
     margin_mm: float = 1.5
 
 
@@ -45,20 +49,32 @@ class StreakPlanes:
         Position of the first plane along the normal, and distance of the planes.
     streaked : ndarray of bool, shape (planes,)
         Which planes have streaks.
+    blinded : ndarray of bool, shape (planes,)
+        Which planes show hardly anything else.
     """
 
     normal_lps: FloatArray
     first_mm: float
     step_mm: float
     streaked: npt.NDArray[np.bool_]
+    blinded: npt.NDArray[np.bool_]
 
     def at(self, points_lps_mm: FloatArray) -> BoolArray:
         """Tell which points, shape (..., 3), lie in a plane with streaks."""
+        return self._look_up(self.streaked, points_lps_mm)
+
+    def blinded_at(self, points_lps_mm: FloatArray) -> BoolArray:
+        """Tell which points, shape (..., 3), lie in a plane that streaks fill."""
+        return self._look_up(self.blinded, points_lps_mm)
+
+    def _look_up(
+        self, planes: npt.NDArray[np.bool_], points_lps_mm: FloatArray
+    ) -> BoolArray:
         position = (points_lps_mm @ self.normal_lps - self.first_mm) / self.step_mm
         index = np.rint(position).astype(int)
-        inside = (index >= 0) & (index < len(self.streaked))
+        inside = (index >= 0) & (index < len(planes))
         found: BoolArray = np.zeros(index.shape, np.bool_)
-        found[inside] = self.streaked[index[inside]]
+        found[inside] = planes[index[inside]]
         return found
 
 
@@ -80,7 +96,9 @@ def streak_planes(ct: CTVolume, settings: StreakSettings) -> StreakPlanes | None
     if not metal.any():
         return None
     reach = int(np.ceil(settings.margin_mm / spacing_mm[axis]))
-    wide = np.convolve(metal, np.ones(2 * reach + 1), mode="same") > 0
+    wide = np.ones(2 * reach + 1)
+    streaked = np.convolve(metal, wide, mode="same") > 0
+    blinded = np.convolve(planes >= settings.blinding_mm2, wide, mode="same") > 0
     normal = directions[axis]
     first_mm = float(ct.geometry.origin_lps_mm @ normal)
-    return StreakPlanes(normal, first_mm, spacing_mm[axis], wide)
+    return StreakPlanes(normal, first_mm, spacing_mm[axis], streaked, blinded)

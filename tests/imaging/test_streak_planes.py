@@ -1,0 +1,52 @@
+"""Which planes of a scan have streaks, and which show nothing else."""
+
+import numpy as np
+import pytest
+
+from cemscope.geometry import VoxelGeometry
+from cemscope.segmentation.streak_planes import StreakSettings, streak_planes
+from cemscope.volume import CTVolume
+
+SLICE_MM = 2.0
+MARGIN = 1
+"""Slices of 2 mm within the margin of 1.5 mm."""
+
+
+def scan(areas_mm2: list[float]) -> CTVolume:
+    """Slices with so much metal each; a voxel is 1 mm square."""
+    geometry = VoxelGeometry.from_axes(
+        (len(areas_mm2), 40, 40), (SLICE_MM, 1.0, 1.0), (5.0, 6.0, 7.0),
+        np.eye(3)[::-1], "1.2.3",
+    )  # fmt: skip
+    hu = np.zeros(geometry.shape, np.int16)
+    for plane, area in zip(hu, areas_mm2, strict=True):
+        plane.ravel()[: int(area)] = 3071
+    return CTVolume(hu, geometry)
+
+
+def test_without_metal_there_are_none() -> None:
+    assert streak_planes(scan([0, 100, 0]), StreakSettings()) is None
+
+
+@pytest.mark.parametrize(
+    ("area_mm2", "streaked", "blinded"),
+    [(100.0, False, False), (150.0, True, False), (700.0, True, True)],
+    ids=["two rods", "heads and rods", "two screws in their whole length"],
+)
+def test_planes_by_their_metal(area_mm2: float, streaked: bool, blinded: bool) -> None:
+    areas = [0.0] * 9
+    areas[0], areas[4] = 130.0, area_mm2
+    ct = scan(areas)
+    planes = streak_planes(ct, StreakSettings())
+    assert planes is not None
+    index = np.array([[k, 20.0, 20.0] for k in range(9)])
+    points = ct.geometry.index_to_lps(index)
+    near = np.abs(np.arange(9) - 4) <= MARGIN
+    assert planes.at(points)[3:].tolist() == (near & streaked)[3:].tolist()
+    assert planes.blinded_at(points).tolist() == (near & blinded).tolist()
+
+
+def test_beyond_the_scan_nothing_is_hidden() -> None:
+    planes = streak_planes(scan([700.0] * 4), StreakSettings())
+    assert planes is not None
+    assert not planes.blinded_at(np.array([[20.0, 20.0, 90.0]])).any()
