@@ -112,7 +112,7 @@ def map_fractions(
 FAINT_SHARE = 0.1
 """Cement does not rise above the background where its blur is below this: tails of the
 point spread and uneven marrow add there what the ends of a Gaussian edge would lose.
-Chosen on the tuning scenes, where it takes the mean error from +4 to +1 %."""
+Chosen on the tuning scenes, where it takes the mean error from +4 to +2 %."""
 
 FAINT_SIGMA_MM = 0.6
 """Shares are averaged over about a CT's blur before they are called faint, else noise
