@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 from cement_thresholds import simple_masks
+from scene_choice import add_scene_options, chosen_scenes
 from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
@@ -357,22 +358,11 @@ def middle(head: Sequence[float], tip: Sequence[float]) -> npt.NDArray[np.float6
     return np.asarray(ends[1] - 20.0 * axis)
 
 
-def seeds_of(text: str) -> Iterator[int]:
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", default="")
-    parser.add_argument("--scenes", type=Path, nargs="*", default=[])
-    parser.add_argument("--write", type=Path)
-    parser.add_argument("--only-write", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    add_scene_options(parser)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--outlines", choices=["true", "embedded"], default="true")
     parser.add_argument("--scanner", choices=list(SCANNERS), default="quick")
@@ -386,16 +376,7 @@ def main() -> None:
         not options.only_ours,
         options.scanner,
     )
-    tasks = (
-        [Task(s, None, *flags) for s in seeds_of(options.seeds)]
-        if options.seeds
-        else []
-    )
-    for folder in options.scenes:
-        ready = sorted(p.parent for p in folder.glob("**/truth.json"))
-        tasks += [Task(None, str(p), *flags) for p in ready]
-    if not tasks:
-        parser.error("expected --seeds or --scenes with at least one scene")
+    tasks = [Task(*scene, *flags) for scene in chosen_scenes(parser, options)]
     rows = []
     with get_context("spawn").Pool(options.jobs, maxtasksperchild=4) as pool:
         for row in pool.imap(judged, tasks):

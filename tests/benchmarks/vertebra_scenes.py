@@ -17,7 +17,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,13 +27,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import numpy.typing as npt
+from scene_choice import add_scene_options, chosen_scenes
 from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.errors import CemscopeError
-from cemscope.geometry import VoxelGeometry
 from cemscope.segmentation.vertebrae import find_vertebrae
 from cemscope.spine import LevelAnchor, Spine
+from cemscope.testing.spine_scene import CT_FILE, LABEL_FILE, read_nifti
 from cemscope.volume import CTVolume
 
 GOAL_DICE, GOAL_DICE_COLLAPSED = 0.93, 0.86
@@ -108,19 +109,8 @@ def generated(seed: int) -> tuple[Scene, Any]:
 
 
 def loaded(folder: Path) -> Scene:
-    import SimpleITK as sitk
-
-    def read(name: str) -> tuple[npt.NDArray[Any], VoxelGeometry]:
-        image = sitk.ReadImage(str(folder / name))
-        steps = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-        affine = np.eye(4)
-        affine[:3, :3] = steps[:, ::-1]
-        affine[:3, 3] = image.GetOrigin()
-        array = sitk.GetArrayFromImage(image)
-        return array, VoxelGeometry(array.shape, affine)
-
-    hu, geometry = read("ct.nii.gz")
-    labels, _ = read("bodies_arches.nii.gz")
+    hu, geometry = read_nifti(folder / CT_FILE)
+    labels, _ = read_nifti(folder / LABEL_FILE)
     truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     ct = CTVolume(np.clip(hu, -1024, 32767).astype(np.int16), geometry)
     return Scene(folder.name, ct, labels.astype(np.uint8), truth)
@@ -299,36 +289,16 @@ def surface_mm(
     return float(0.5 * sum(ways))
 
 
-def seeds_of(text: str) -> Iterator[int]:
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", default="")
-    parser.add_argument("--scenes", type=Path, nargs="*", default=[])
-    parser.add_argument("--write", type=Path)
-    parser.add_argument("--only-write", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    add_scene_options(parser)
     parser.add_argument("--anchor", action="store_true")
     options = parser.parse_args()
     write = str(options.write) if options.write else None
     flags = (write, options.only_write, options.anchor)
-    tasks = (
-        [Task(s, None, *flags) for s in seeds_of(options.seeds)]
-        if options.seeds
-        else []
-    )
-    for folder in options.scenes:
-        ready = sorted(p.parent for p in folder.glob("**/truth.json"))
-        tasks += [Task(None, str(p), *flags) for p in ready]
-    if not tasks:
-        parser.error("expected --seeds or --scenes with at least one scene")
+    tasks = [Task(*scene, *flags) for scene in chosen_scenes(parser, options)]
     rows = []
     with get_context("spawn").Pool(options.jobs, maxtasksperchild=4) as pool:
         for row in pool.imap(judged, tasks):

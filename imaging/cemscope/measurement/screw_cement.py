@@ -4,7 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cemscope.findings import MetalKind, MetalVolume, NotAssessed, PointLPS, Screw
-from cemscope.measurement.cement_volume import Z95, CementCluster, ShaftDoubt
+from cemscope.measurement.cement_volume import (
+    SHELL_MM,
+    Z95,
+    CementCluster,
+    ShaftDoubt,
+)
 from cemscope.segmentation.cement_level import CementLevel
 from cemscope.segmentation.metal import SpinalMetal
 from cemscope.segmentation.scan_region import ScanRegion
@@ -129,12 +134,14 @@ def hidden_cement_ml(doubt: ShaftDoubt, shell_ml: float) -> float:
     shell_ml
         Volume beside them in which nothing can be seen.
     """
-    return (HIDDEN_SHARE + doubt.radius_mm) * shell_ml + Z95 * doubt.hidden_ml
+    return (
+        HIDDEN_SHARE + doubt.radius_mm / SHELL_MM
+    ) * shell_ml + Z95 * doubt.hidden_ml
 
 
 HIDDEN_SHARE = 0.25
 """Part of the shell beside a shaft that cement may fill without showing beyond it; more
-where the radius is not known, by the shell's nominal width of 1 mm [ours]."""
+where the radius is not known, by the shell's nominal width [ours]."""
 
 ALIKE_SHARE = 0.7
 """Cement brighter than this share of a shaft hides its edge [ours]."""

@@ -19,8 +19,7 @@ from cemscope.testing.cement_draw import (
 from cemscope.testing.quick_scanner import QuickScan
 from cemscope.testing.scalar_field import Pose
 from cemscope.testing.scanner_settings import Kernel
-from cemscope.testing.spine_bones import BoneQuality
-from cemscope.testing.spine_draw import Family, Transition, draw_levels
+from cemscope.testing.spine_draw import Family, Transition, draw_levels, draw_quality
 from cemscope.testing.spine_patient import PatientSettings
 from cemscope.testing.spine_posture import Collapse, LevelPlan, PersonSize, stand
 
@@ -122,11 +121,7 @@ def draw_cement_case(seed: int) -> CementCase:
         levels,
         size,
         pose,
-        BoneQuality(
-            float(rng.uniform(0.35, 0.75)),
-            float(rng.uniform(0.5, 1.1)),
-            float(rng.uniform(0.8, 1.4)),
-        ),
+        draw_quality(rng),
         trabecular_share=(marrow_hu + 20.0) / 1640.0,
         trabecular_spread=float(rng.uniform(0.008, 0.025)),
         cortex_share=float(rng.uniform(0.65, 0.95)),

@@ -19,13 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cemscope.anatomy import VertebraLevel
-from cemscope.geometry import VoxelGeometry
 from cemscope.spine import Spine, Vertebra, VertebraFrame, VertebraSource
 from cemscope.testing.cement_case import CementCase
 from cemscope.testing.cement_truth import cement_truth
 from cemscope.testing.quick_scanner import QuickScan, quick_scan
 from cemscope.testing.spine_patient import SpinePatient, lay_patient
-from cemscope.testing.spine_scene import write_nifti
+from cemscope.testing.spine_scene import read_nifti, write_nifti
 from cemscope.testing.spine_truth import label_map
 from cemscope.volume import Acquisition, CTVolume, LabelMap, Mask
 
@@ -144,9 +143,9 @@ def write_cement_scene(scene: CementScene, folder: Path) -> None:
 def read_cement_scene(folder: Path) -> CementScene:
     """Read a scene; needs SimpleITK."""
     truth = json.loads((folder / TRUTH_FILE).read_text(encoding="utf-8"))
-    hu, geometry = _read_nifti(folder / CT_FILE)
+    hu, geometry = read_nifti(folder / CT_FILE)
     labels, cement, metal = (
-        _read_nifti(folder / name)[0].astype(np.uint8)
+        read_nifti(folder / name)[0].astype(np.uint8)
         for name in (LABEL_FILE, CEMENT_FILE, METAL_FILE)
     )
     names: dict[int, str] = {}
@@ -173,20 +172,6 @@ def read_cement_scene(folder: Path) -> CementScene:
         Mask(metal > 0, geometry),
         truth,
     )
-
-
-def _read_nifti(path: Path) -> tuple[npt.NDArray[Any], VoxelGeometry]:
-    import SimpleITK as sitk
-
-    image = sitk.ReadImage(str(path))
-    direction = image.GetDirection()  # type: ignore[no-untyped-call]
-    spacing = image.GetSpacing()  # type: ignore[no-untyped-call]
-    steps = np.array(direction).reshape(3, 3) * spacing
-    affine = np.eye(4)
-    affine[:3, :3] = steps[:, ::-1]
-    affine[:3, 3] = image.GetOrigin()  # type: ignore[no-untyped-call]
-    array = sitk.GetArrayFromImage(image)
-    return array, VoxelGeometry(array.shape, affine)
 
 
 def _orthogonal(

@@ -216,8 +216,14 @@ def quick_scan(source: TissueSource, scan: QuickScan) -> CTVolume:
     np.rint(image, out=image)
     np.clip(image, low, high, out=image)
     hu16 = np.asarray(scan.stored(image.astype(np.int16)), np.int16)
+    return as_ct(hu16, scan)
+
+
+def as_ct(stored: npt.NDArray[np.int16], scan: QuickScan) -> CTVolume:
+    """Slices in their stored order, with what a header would tell of the scan."""
+    ceiling = scan.ceiling_hu
     return CTVolume(
-        hu16,
+        stored,
         scan.geometry,
         acquisition=Acquisition(
             kvp=float(scan.kvp),
@@ -225,7 +231,7 @@ def quick_scan(source: TissueSource, scan: QuickScan) -> CTVolume:
             slice_thickness_mm=scan.slice_thickness_mm,
             manufacturer="cemscope simulation",
         ),
-        clipped_at_hu=high if (hu16 >= high).any() else None,
+        clipped_at_hu=ceiling if (stored >= ceiling).any() else None,
     )
 
 

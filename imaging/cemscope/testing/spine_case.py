@@ -14,12 +14,12 @@ import numpy.typing as npt
 from cemscope.testing.quick_scanner import QuickScan
 from cemscope.testing.scalar_field import Pose
 from cemscope.testing.scanner_settings import Kernel
-from cemscope.testing.spine_bones import BoneQuality
 from cemscope.testing.spine_draw import (
     Family,
     ScanWindow,
     Transition,
     draw_levels,
+    draw_quality,
     draw_treatment,
     draw_window,
     transition_of,
@@ -90,11 +90,7 @@ def draw_case(seed: int) -> SpineCase:
         levels,
         size,
         pose,
-        BoneQuality(
-            float(rng.uniform(0.35, 0.75)),
-            float(rng.uniform(0.5, 1.1)),
-            float(rng.uniform(0.8, 1.4)),
-        ),
+        draw_quality(rng),
         trabecular_share=(hu + 20.0) / 1640.0,
         trabecular_spread=float(rng.uniform(0.008, 0.025)),
         cortex_share=float(rng.uniform(0.65, 0.95)),

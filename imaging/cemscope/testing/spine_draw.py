@@ -9,6 +9,7 @@ from cemscope.findings import LeakType, Side
 from cemscope.testing.beam_table import Substance
 from cemscope.testing.lumbar_cement import CementPlan, LeakPlan
 from cemscope.testing.lumbar_implants import ScrewPlan
+from cemscope.testing.spine_bones import BoneQuality
 from cemscope.testing.spine_patient import PatientSettings
 from cemscope.testing.spine_posture import Collapse, LevelPlan
 
@@ -255,4 +256,13 @@ def draw_treatment(
         metal=Substance.TITANIUM if rng.random() < 0.75 else Substance.COBALT_CHROME,
         barium_sulfate_fraction=share if barium else 0.0,
         zirconia_fraction=0.0 if barium else share,
+    )
+
+
+def draw_quality(rng: np.random.Generator) -> BoneQuality:
+    """Draw how thick the cortex of wall, endplates and arch is."""
+    return BoneQuality(
+        float(rng.uniform(0.35, 0.75)),
+        float(rng.uniform(0.5, 1.1)),
+        float(rng.uniform(0.8, 1.4)),
     )

@@ -21,7 +21,7 @@ from cemscope.testing.attenuation import (
     bone_cement,
 )
 from cemscope.testing.beam_table import Substance
-from cemscope.testing.quick_scanner import QuickScan, TissueFractions
+from cemscope.testing.quick_scanner import QuickScan, TissueFractions, as_ct
 from cemscope.testing.scalar_field import PlaneGrid
 from cemscope.testing.scanner import (
     MaterialGrid,
@@ -33,7 +33,7 @@ from cemscope.testing.scanner import (
 )
 from cemscope.testing.scanner_settings import ScannerSettings
 from cemscope.testing.spine_patient import SpinePatient
-from cemscope.volume import Acquisition, CTVolume
+from cemscope.volume import CTVolume
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -107,19 +107,7 @@ def full_scan(
         hu[chosen] = image[:, *part]
         if progress is not None:
             progress(min(chosen.stop, scan.slices), scan.slices)
-    stored = np.asarray(scan.stored(hu), np.int16)
-    high = scan.ceiling_hu
-    return CTVolume(
-        stored,
-        scan.geometry,
-        acquisition=Acquisition(
-            kvp=float(scan.kvp),
-            kernel=scan.kernel.value,
-            slice_thickness_mm=scan.slice_thickness_mm,
-            manufacturer="cemscope simulation",
-        ),
-        clipped_at_hu=high if (stored >= high).any() else None,
-    )
+    return as_ct(np.asarray(scan.stored(hu), np.int16), scan)
 
 
 def material_grids(

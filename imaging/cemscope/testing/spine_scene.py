@@ -93,3 +93,18 @@ def write_nifti(
     direction = geometry.directions_lps[::-1].T.ravel().tolist()
     image.SetDirection(direction)  # type: ignore[no-untyped-call]
     sitk.WriteImage(image, str(path), True)
+
+
+def read_nifti(path: Path) -> tuple[npt.NDArray[Any], VoxelGeometry]:
+    """Read what `write_nifti` wrote; needs SimpleITK."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(path))
+    direction = image.GetDirection()  # type: ignore[no-untyped-call]
+    spacing = image.GetSpacing()  # type: ignore[no-untyped-call]
+    steps = np.array(direction).reshape(3, 3) * spacing
+    affine = np.eye(4)
+    affine[:3, :3] = steps[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()  # type: ignore[no-untyped-call]
+    array = sitk.GetArrayFromImage(image)
+    return array, VoxelGeometry(array.shape, affine)
