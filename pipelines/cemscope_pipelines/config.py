@@ -19,7 +19,7 @@ from cemscope.anatomy_schemes import LabelScheme
 from cemscope.dicom import ReadSettings
 from cemscope.errors import ConfigError
 from cemscope.measurement.augmentation import AugmentationSettings
-from cemscope.segmentation.vertebra_import import ImportSettings
+from cemscope.segmentation.labels.vertebra_import import ImportSettings
 from cemscope.segmentation.vertebrae import VertebraSettings
 from cemscope.spine import LevelAnchor
 from cemscope_pipelines.anchor import parse_anchor

@@ -14,7 +14,7 @@ from cemscope.anatomy_schemes import (
 from cemscope.dicom.seg import is_segmentation, read_segmentation
 from cemscope.errors import ConfigError, LabelMapError, SegmentationError
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.vertebra_import import (
+from cemscope.segmentation.labels.vertebra_import import (
     ImportRequest,
     ImportSettings,
     spine_from_labels,

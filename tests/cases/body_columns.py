@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.body_surface import BodyScene, BodySettings
+from cemscope.segmentation.bodies.body_surface import BodyScene, BodySettings
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 from cemscope.spine import VertebraFrame
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from cemscope.segmentation.body_outline import fit_outline, usual_radius_mm
-from cemscope.segmentation.body_surface import (
+from cemscope.segmentation.bodies.body_outline import fit_outline, usual_radius_mm
+from cemscope.segmentation.bodies.body_surface import (
     WALL_ANGLES_RAD,
     WALL_LEVELS,
     WALL_RADII_MM,
 )
-from cemscope.segmentation.posterior_cut import posterior_cut_mm
+from cemscope.segmentation.bodies.posterior_cut import posterior_cut_mm
 
 
 def edges(radius_mm: np.ndarray) -> np.ndarray:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from cases.body_columns import BACK_MM, DISC_MM, Column
-from cemscope.segmentation.body_surface import (
+from cemscope.segmentation.bodies.body_surface import (
     PLATE_GRID_MM,
     WALL_ANGLES_RAD,
     WALL_LEVELS,
     BodySurface,
     on_plate,
 )
-from cemscope.segmentation.vertebral_bodies import body_surface
+from cemscope.segmentation.bodies.vertebral_bodies import body_surface
 from cemscope.spine import VertebraFrame
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cemscope.segmentation.canal_part import MOST_HIDDEN_MM, canal_part
+from cemscope.segmentation.canal.canal_part import MOST_HIDDEN_MM, canal_part
 
 SPACING_MM = 3.0
 CLEAR, NOTHING = 0.5, 0.02

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from cemscope.segmentation.cement_level import (
+from cemscope.segmentation.cement.cement_level import (
     level_of_cores,
     level_of_flanks,
     sample_flanks,

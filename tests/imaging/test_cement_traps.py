@@ -7,9 +7,9 @@ from cases.augmented_spines import BODY, analysed, cement_of, fixation
 from cemscope.findings import NotAssessed
 from cemscope.geometry import VoxelGeometry
 from cemscope.measurement import augmentation
-from cemscope.segmentation.other_bone import other_bone
+from cemscope.segmentation.cement.other_bone import other_bone
+from cemscope.segmentation.implants.screws import ScrewSearch
 from cemscope.segmentation.scan_region import ScanRegion
-from cemscope.segmentation.screws import ScrewSearch
 from cemscope.testing.phantom_shapes import Ellipsoid
 from cemscope.testing.phantoms import Implant, Scanner, build_phantom
 from cemscope.volume import CTVolume, LabelMap

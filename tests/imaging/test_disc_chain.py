@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cemscope.segmentation.chain_scores import (
+from cemscope.segmentation.discs.chain_scores import (
     ChainSettings,
     chain_links,
     uneven_price,
 )
-from cemscope.segmentation.disc_chain import best_chain
-from cemscope.segmentation.disc_evidence import DiscEvidence
-from cemscope.segmentation.disc_planes import DiscPlanes
-from cemscope.segmentation.pedicle_evidence import PedicleEvidence
+from cemscope.segmentation.discs.disc_chain import best_chain
+from cemscope.segmentation.discs.disc_evidence import DiscEvidence
+from cemscope.segmentation.discs.disc_planes import DiscPlanes
+from cemscope.segmentation.discs.pedicle_evidence import PedicleEvidence
 
 SETTINGS = ChainSettings()
 

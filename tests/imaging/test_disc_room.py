@@ -8,16 +8,16 @@ import pytest
 from scipy import ndimage
 
 from cases.body_columns import BACK_MM, BODY_MM, DISC_MM, Column
-from cemscope.segmentation.body_surface import BodyScene, plate_plane
-from cemscope.segmentation.disc_room import (
+from cemscope.segmentation.bodies.body_surface import BodyScene, plate_plane
+from cemscope.segmentation.bodies.vertebral_bodies import body_frame, body_surface
+from cemscope.segmentation.canal.spine_axis import SpineAxis
+from cemscope.segmentation.discs.disc import Disc
+from cemscope.segmentation.discs.disc_room import (
     NO_ROOM_PRICE,
     PlateRoom,
     disc_room,
     rooms_between,
 )
-from cemscope.segmentation.discs import Disc
-from cemscope.segmentation.spine_axis import SpineAxis
-from cemscope.segmentation.vertebral_bodies import body_frame, body_surface
 
 CANAL_MM = 8.0
 PITCH_MM = BODY_MM + DISC_MM

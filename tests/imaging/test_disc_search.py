@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cemscope.segmentation.disc_search import DiscSettings, find_discs
-from cemscope.segmentation.discs import BODY_DEPTH_MM
-from cemscope.segmentation.lumbosacral_bend import bent_axis
-from cemscope.segmentation.spinal_canal import CanalSettings, find_canal
-from cemscope.segmentation.spine_axis import AxisSettings, SpineAxis, spine_axis
+from cemscope.segmentation.canal.spinal_canal import CanalSettings, find_canal
+from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
+from cemscope.segmentation.discs.disc import BODY_DEPTH_MM
+from cemscope.segmentation.discs.disc_search import DiscSettings, find_discs
+from cemscope.segmentation.discs.lumbosacral_bend import bent_axis
+from cemscope.segmentation.discs.tilted_columns import TiltedColumns
 from cemscope.segmentation.spine_working_volume import (
     IntensityWindow,
     working_volume,
 )
-from cemscope.segmentation.tilted_columns import TiltedColumns
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
 from cemscope.volume import CTVolume
 

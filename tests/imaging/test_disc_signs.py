@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.cortical_ring import RingSettings, open_ring
-from cemscope.segmentation.disc_search import _lowest_sure
-from cemscope.segmentation.discs import BODY_DEPTH_MM, Disc
-from cemscope.segmentation.spine_axis import SpineAxis
+from cemscope.segmentation.canal.spine_axis import SpineAxis
+from cemscope.segmentation.discs.cortical_ring import RingSettings, open_ring
+from cemscope.segmentation.discs.disc import BODY_DEPTH_MM, Disc
+from cemscope.segmentation.discs.disc_search import _lowest_sure
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 
 STEPS = 120

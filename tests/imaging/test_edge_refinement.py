@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from cemscope.segmentation.edge_refinement import outer_cortex
+from cemscope.segmentation.bodies.edge_refinement import outer_cortex
 
 EDGE_MM = 7.3
 COMPACT_HU = 1250.0

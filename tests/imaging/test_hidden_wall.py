@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cemscope.segmentation.body_surface import WALL_ANGLES_RAD, WALL_LEVELS
-from cemscope.segmentation.hidden_wall import (
+from cemscope.segmentation.bodies.body_surface import WALL_ANGLES_RAD, WALL_LEVELS
+from cemscope.segmentation.bodies.hidden_wall import (
     beside_implant,
     continued_wall,
     mirrored,

@@ -6,8 +6,8 @@ import pytest
 
 from cases.vertebra_labels import Row, dice
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.label_gaps import fill_implant_gaps
-from cemscope.segmentation.vertebra_import import spine_from_labels
+from cemscope.segmentation.labels.label_gaps import fill_implant_gaps
+from cemscope.segmentation.labels.vertebra_import import spine_from_labels
 from cemscope.volume import CTVolume, LabelMap
 
 ROW = Row(("L4", "L3"))

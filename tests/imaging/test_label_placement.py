@@ -9,13 +9,16 @@ from scipy.spatial.transform import Rotation
 from cases.vertebra_labels import Row
 from cemscope.errors import LabelMapError
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.label_edges import (
+from cemscope.segmentation.labels.label_edges import (
     EdgeImage,
     best_shift_mm,
     edge_shares,
     surface_of_labels,
 )
-from cemscope.segmentation.label_placement import check_placement, require_overlap
+from cemscope.segmentation.labels.label_placement import (
+    check_placement,
+    require_overlap,
+)
 from cemscope.volume import CTVolume, LabelMap
 
 # Scoliosis, so that left and right differ; away from the middle of the scan.

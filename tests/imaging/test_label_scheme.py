@@ -8,7 +8,7 @@ import pytest
 from cases.vertebra_labels import Row
 from cemscope.anatomy_schemes import LabelScheme
 from cemscope.errors import LabelMapError
-from cemscope.segmentation.label_scheme import detect_scheme, read_labels
+from cemscope.segmentation.labels.label_scheme import detect_scheme, read_labels
 from cemscope.volume import LabelMap
 from cemscope_pipelines.label_files import read_label_map
 

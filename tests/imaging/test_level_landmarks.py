@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.body_surface import (
+from cemscope.segmentation.bodies.body_surface import (
     PLATE_GRID_MM,
     WALL_ANGLES_RAD,
     WALL_LEVELS,
     BodySurface,
 )
-from cemscope.segmentation.level_landmarks import LandmarkSettings, level_landmarks
-from cemscope.segmentation.level_names import LevelSettings, name_levels
-from cemscope.segmentation.rib_search import (
+from cemscope.segmentation.canal.streak_planes import StreakSettings, streak_planes
+from cemscope.segmentation.levels.level_landmarks import (
+    LandmarkSettings,
+    level_landmarks,
+)
+from cemscope.segmentation.levels.level_names import LevelSettings, name_levels
+from cemscope.segmentation.levels.rib_search import (
     Beside,
     BesideGrid,
     RibSettings,
@@ -26,7 +30,6 @@ from cemscope.segmentation.spine_working_volume import (
     WorkingVolume,
     working_volume,
 )
-from cemscope.segmentation.streak_planes import StreakSettings, streak_planes
 from cemscope.spine import VertebraFrame
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
 from cemscope.volume import CTVolume

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cemscope.anatomy import VertebraLevel
-from cemscope.segmentation.level_landmarks import (
+from cemscope.segmentation.levels.level_landmarks import (
     BodyShape,
     LevelLandmarks,
     SideLandmarks,
 )
-from cemscope.segmentation.level_names import (
+from cemscope.segmentation.levels.level_names import (
     LevelSettings,
     name_levels,
     sacral_indices,

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from cemscope.segmentation.level_evidence import (
+from cemscope.segmentation.levels.level_evidence import (
     EXPECTED,
     EvidenceSettings,
     Place,
     read_level,
 )
-from cemscope.segmentation.level_landmarks import LevelLandmarks, SideLandmarks
-from cemscope.segmentation.level_names import LevelSettings, name_levels
-from cemscope.segmentation.level_posterior import (
+from cemscope.segmentation.levels.level_landmarks import LevelLandmarks, SideLandmarks
+from cemscope.segmentation.levels.level_names import LevelSettings, name_levels
+from cemscope.segmentation.levels.level_posterior import (
     VARIANTS,
     Count,
     Variant,

@@ -5,7 +5,7 @@ import pytest
 
 from cases.augmented_spines import analysed, fixation, vertebroplasty
 from cemscope.findings import MetalKind
-from cemscope.segmentation.metal import (
+from cemscope.segmentation.implants.metal import (
     MetalSettings,
     find_distant_metal,
     metal_core_level_hu,

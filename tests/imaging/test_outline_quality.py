@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases.body_columns import BODY_MM, DISC_MM, Column
-from cemscope.segmentation.body_prior import refined_bodies
-from cemscope.segmentation.outline_measures import OutlineMeasures
-from cemscope.segmentation.outline_quality import (
+from cemscope.segmentation.bodies.body_prior import refined_bodies
+from cemscope.segmentation.bodies.outline_measures import OutlineMeasures
+from cemscope.segmentation.bodies.outline_quality import (
     QualitySettings,
     UsualSize,
     judged,
     outline_qualities,
 )
-from cemscope.segmentation.vertebral_bodies import body_surface
+from cemscope.segmentation.bodies.vertebral_bodies import body_surface
 from cemscope.spine import VertebraFrame
 
 GOOD = OutlineMeasures(

@@ -5,11 +5,11 @@ import pytest
 
 from cases.augmented_spines import fixation
 from cemscope.findings import MetalKind, Side
-from cemscope.segmentation.metal import MetalSettings, map_spinal_metal
-from cemscope.segmentation.rods import RodModel, find_rods
+from cemscope.segmentation.implants.metal import MetalSettings, map_spinal_metal
+from cemscope.segmentation.implants.rods import RodModel, find_rods
+from cemscope.segmentation.implants.screw_profile import ScrewAxis
+from cemscope.segmentation.implants.screws import search_screws
 from cemscope.segmentation.scan_region import ScanRegion, box_around
-from cemscope.segmentation.screw_profile import ScrewAxis
-from cemscope.segmentation.screws import search_screws
 from cemscope.testing.phantoms import Phantom, Scanner, screw_axis
 
 LEVELS = ("L4", "L3")

@@ -5,7 +5,7 @@ import pytest
 
 from cemscope.findings import MetalKind, Side
 from cemscope.measurement.augmentation import Augmentation, measure_augmentation
-from cemscope.segmentation.screws import search_screws
+from cemscope.segmentation.implants.screws import search_screws
 from cemscope.spine import Spine
 from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid
 from cemscope.testing.phantoms import (

@@ -8,7 +8,7 @@ import pytest
 from cases.augmented_spines import vertebroplasty
 from cemscope.findings import Side
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.screws import ScrewSearch, search_screws
+from cemscope.segmentation.implants.screws import ScrewSearch, search_screws
 from cemscope.spine import Spine, Vertebra, VertebraFrame
 from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid, Solid
 from cemscope.testing.phantoms import (

@@ -13,7 +13,7 @@ from cases.augmented_spines import (
     vertebroplasty,
 )
 from cemscope.findings import Side
-from cemscope.segmentation.screws import ScrewModel, search_screws
+from cemscope.segmentation.implants.screws import ScrewModel, search_screws
 from cemscope.testing.phantoms import Contrast, Phantom, Scanner, screw_axis
 
 CLIPPED_LEVEL_HU = 2850.0

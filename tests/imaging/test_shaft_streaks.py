@@ -5,13 +5,13 @@ import pytest
 
 from cemscope.findings import Side
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.implant_metals import strong_metal_share
+from cemscope.segmentation.implants.implant_metals import strong_metal_share
+from cemscope.segmentation.implants.screw_model import ScrewModel
+from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
+from cemscope.segmentation.implants.screw_thread import ThreadEstimate
+from cemscope.segmentation.implants.shaft_contour import ShaftContour, neutral_sector
+from cemscope.segmentation.implants.shaft_streaks import estimate_crest
 from cemscope.segmentation.scan_region import ScanRegion
-from cemscope.segmentation.screw_model import ScrewModel
-from cemscope.segmentation.screw_profile import ScrewAxis, ShaftProfile
-from cemscope.segmentation.screw_thread import ThreadEstimate
-from cemscope.segmentation.shaft_contour import ShaftContour, neutral_sector
-from cemscope.segmentation.shaft_streaks import estimate_crest
 
 RADIUS_MM, SIGMA_MM, METAL_HU, BONE_HU = 3.0, 0.5, 6500.0, 120.0
 CREST_HU = 1000.0

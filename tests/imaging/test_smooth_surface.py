@@ -1,6 +1,6 @@
 import numpy as np
 
-from cemscope.segmentation.smooth_surface import smooth_surface
+from cemscope.segmentation.bodies.smooth_surface import smooth_surface
 
 
 def test_follows_a_smooth_valley_through_outliers():

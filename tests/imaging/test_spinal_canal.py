@@ -8,9 +8,9 @@ import pytest
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.canal_lumen import LumenSettings, canal_lumen
-from cemscope.segmentation.spinal_canal import CanalSettings, find_canal
-from cemscope.segmentation.spine_axis import AxisSettings, spine_axis
+from cemscope.segmentation.canal.canal_lumen import LumenSettings, canal_lumen
+from cemscope.segmentation.canal.spinal_canal import CanalSettings, find_canal
+from cemscope.segmentation.canal.spine_axis import AxisSettings, spine_axis
 from cemscope.segmentation.spine_working_volume import IntensityWindow, working_volume
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
 from cemscope.volume import CTVolume

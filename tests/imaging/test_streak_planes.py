@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.streak_planes import StreakSettings, streak_planes
+from cemscope.segmentation.canal.streak_planes import StreakSettings, streak_planes
 from cemscope.volume import CTVolume
 
 SLICE_MM = 2.0

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from cemscope.segmentation.vertebra_frame import vertebra_frame
+from cemscope.segmentation.bodies.vertebra_frame import vertebra_frame
 
 
 def body_points(rotation, centre, wedge_deg=0.0):

@@ -13,7 +13,10 @@ from cemscope.anatomy_schemes import LabelScheme
 from cemscope.errors import LabelMapError
 from cemscope.geometry import VoxelGeometry
 from cemscope.resampling import resample_labels_nearest
-from cemscope.segmentation.vertebra_import import ImportRequest, spine_from_labels
+from cemscope.segmentation.labels.vertebra_import import (
+    ImportRequest,
+    spine_from_labels,
+)
 from cemscope.spine import LevelAnchor, Spine
 from cemscope.volume import LabelMap
 from cemscope_pipelines.label_files import read_label_map

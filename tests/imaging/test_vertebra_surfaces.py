@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from cemscope.errors import NoVertebraFoundError
-from cemscope.segmentation.vertebra_surfaces import SurfaceSettings, find_surfaces
+from cemscope.segmentation.bodies.vertebra_surfaces import (
+    SurfaceSettings,
+    find_surfaces,
+)
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
 
 SHAPE = PatientShape(levels=("L5", "L4", "L3", "L2"), ribs_on=())

@@ -11,7 +11,10 @@ import pytest
 
 from cemscope.dicom import read_series
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.vertebra_surfaces import SurfaceSettings, find_surfaces
+from cemscope.segmentation.bodies.vertebra_surfaces import (
+    SurfaceSettings,
+    find_surfaces,
+)
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
 from cemscope.volume import CTVolume
 

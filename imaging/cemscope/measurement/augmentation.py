@@ -37,25 +37,29 @@ from cemscope.measurement.screw_cement import (
     screw_metal,
     shaft_doubts,
 )
-from cemscope.segmentation.cement import find_cement
-from cemscope.segmentation.cement_level import CementLevel
-from cemscope.segmentation.cement_settings import CementSettings
-from cemscope.segmentation.metal import (
+from cemscope.segmentation.cement.cement import find_cement
+from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.cement.cement_settings import CementSettings
+from cemscope.segmentation.implants.metal import (
     MetalSettings,
     find_distant_metal,
     map_spinal_metal,
     metal_core_level_hu,
 )
-from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
-from cemscope.segmentation.screw_profile import TYPICAL_BLUR_SIGMA_MM
-from cemscope.segmentation.screws import ScrewModel, ScrewSettings, search_screws
-from cemscope.segmentation.shaft_rim import shell_ml, subtract_shafts
-from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
-from cemscope.segmentation.unexplained_metal import (
+from cemscope.segmentation.implants.screw_profile import TYPICAL_BLUR_SIGMA_MM
+from cemscope.segmentation.implants.screws import (
+    ScrewModel,
+    ScrewSettings,
+    search_screws,
+)
+from cemscope.segmentation.implants.shaft_rim import shell_ml, subtract_shafts
+from cemscope.segmentation.implants.unexplained_metal import (
     UnexplainedMetal,
     lowest_shaft_hu,
     unexplained_metal,
 )
+from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
+from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
 from cemscope.spine import Spine
 from cemscope.volume import CTVolume, LabelArray, LabelMap, Notice
 

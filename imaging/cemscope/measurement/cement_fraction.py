@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, special
 
-from cemscope.segmentation.cement import CementRegion
-from cemscope.segmentation.cement_background import background_hu
-from cemscope.segmentation.cement_level import CementLevel
-from cemscope.segmentation.cement_settings import CementSettings
+from cemscope.segmentation.cement.cement import CementRegion
+from cemscope.segmentation.cement.cement_background import background_hu
+from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.cement.cement_settings import CementSettings
 from cemscope.segmentation.scan_region import (
     ScanRegion,
     closed,

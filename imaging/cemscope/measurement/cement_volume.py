@@ -13,8 +13,8 @@ from cemscope.measurement.cement_fraction import (
     Ownership,
     share_of_cement,
 )
-from cemscope.segmentation.cement_level import CementLevel
-from cemscope.segmentation.cement_settings import CementSettings
+from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.cement.cement_settings import CementSettings
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.segmentation.tissue_levels import TissueLevels
 from cemscope.volume import LabelArray

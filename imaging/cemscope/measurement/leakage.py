@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from cemscope.findings import Certainty, Leak, NotAssessed
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
-from cemscope.segmentation.metal import points_near
+from cemscope.segmentation.implants.metal import points_near
+from cemscope.segmentation.implants.screws import ScrewModel
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
-from cemscope.segmentation.screws import ScrewModel
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import BoolArray, LabelArray
 

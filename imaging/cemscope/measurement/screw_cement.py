@@ -10,10 +10,10 @@ from cemscope.measurement.cement_volume import (
     CementCluster,
     ShaftDoubt,
 )
-from cemscope.segmentation.cement_level import CementLevel
-from cemscope.segmentation.metal import SpinalMetal
+from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.implants.metal import SpinalMetal
+from cemscope.segmentation.implants.screws import ScrewModel
 from cemscope.segmentation.scan_region import ScanRegion
-from cemscope.segmentation.screws import ScrewModel
 from cemscope.spine import Spine
 
 

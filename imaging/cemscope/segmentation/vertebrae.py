@@ -15,26 +15,26 @@ from scipy import ndimage
 from cemscope.anatomy import VertebraLevel
 from cemscope.errors import NoVertebraFoundError, SegmentationError
 from cemscope.geometry import FloatArray, VoxelGeometry
-from cemscope.segmentation.body_surface import BodySurface
-from cemscope.segmentation.canal_lumen import LumenSettings, canal_lumen
-from cemscope.segmentation.ct_grid import Box, box_corners, voxel_box, voxels_inside
-from cemscope.segmentation.level_names import (
-    LevelNames,
-    LevelSettings,
-    name_levels,
-    sacral_indices,
-)
-from cemscope.segmentation.vertebra_frame import vertebra_frame
-from cemscope.segmentation.vertebra_surfaces import (
+from cemscope.segmentation.bodies.body_surface import BodySurface
+from cemscope.segmentation.bodies.vertebra_frame import vertebra_frame
+from cemscope.segmentation.bodies.vertebra_surfaces import (
     FoundBody,
     FoundSpine,
     SurfaceSettings,
     find_surfaces,
 )
-from cemscope.segmentation.vertebral_arches import (
+from cemscope.segmentation.bodies.vertebral_arches import (
     PEDICLE_FLAG,
     ArchSettings,
     arch_labels,
+)
+from cemscope.segmentation.canal.canal_lumen import LumenSettings, canal_lumen
+from cemscope.segmentation.ct_grid import Box, box_corners, voxel_box, voxels_inside
+from cemscope.segmentation.levels.level_names import (
+    LevelNames,
+    LevelSettings,
+    name_levels,
+    sacral_indices,
 )
 from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.spine import LevelAnchor, Spine, Vertebra, VertebraSource

@@ -1,0 +1,1 @@
+"""Outlines of vertebral bodies and their arches."""

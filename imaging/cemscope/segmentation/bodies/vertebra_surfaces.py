@@ -1,0 +1,246 @@
+"""From a scan to the surfaces of its vertebral bodies, from the lowest to the highest.
+
+The steps in order: canal, axes, discs, bodies; then the sacrum, which looks like no
+other vertebra, is fitted again from the vertebra above it.
+"""
+
+import itertools
+import logging
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cemscope.errors import NoVertebraFoundError
+from cemscope.geometry import FloatArray
+from cemscope.segmentation.bodies.body_prior import PriorSettings, refined_bodies
+from cemscope.segmentation.bodies.body_surface import (
+    BodyScene,
+    BodySettings,
+    BodySurface,
+)
+from cemscope.segmentation.bodies.found_body import (
+    BodyCheckSettings,
+    FoundBody,
+    examined_body,
+)
+from cemscope.segmentation.bodies.outline_quality import outline_qualities
+from cemscope.segmentation.bodies.sacral_body import SacrumSettings, with_sacrum
+from cemscope.segmentation.bodies.vertebral_bodies import body_frame, body_surface
+from cemscope.segmentation.canal.spinal_canal import (
+    CanalPath,
+    CanalSettings,
+    find_canal,
+)
+from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
+from cemscope.segmentation.canal.streak_planes import (
+    StreakPlanes,
+    StreakSettings,
+    streak_planes,
+)
+from cemscope.segmentation.discs.disc import Disc
+from cemscope.segmentation.discs.disc_room import DiscRoom, disc_room, rooms_between
+from cemscope.segmentation.discs.disc_search import DiscSettings, FoundDiscs, find_discs
+from cemscope.segmentation.spine_working_volume import (
+    IntensityWindow,
+    WorkingVolume,
+    working_volume,
+)
+from cemscope.segmentation.worker_threads import side_by_side
+from cemscope.volume import CTVolume
+
+__all__ = ["FoundBody", "FoundSpine", "SurfaceSettings", "find_surfaces"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceSettings:
+    """Tunables of the way from scan to surfaces.
+
+    Attributes
+    ----------
+    coarse_mm, fine_mm : float
+        Cubes on which the canal and the landmarks, and the bodies are looked for.
+    most_coarse_voxels : int
+        In a large scan the coarse cubes grow until there are no more than this.
+    half_width_mm, in_front_mm, behind_mm, beyond_mm : float
+        What is cut out round the canal for the fine cubes.
+    edge_ceiling_hu : float
+        Ceiling of the values in which the bodies' edges are looked for.
+    implant_hu : tuple of float
+        Between these, bone goes over into cement or metal. A body's cortex is about
+        half a millimetre thick, so that blur keeps it below.
+    window, canal, axis, discs, bodies, prior, sacrum, checks, streaks
+        Tunables of the steps.
+    """
+
+    coarse_mm: float = 2.0
+    fine_mm: float = 1.0
+    most_coarse_voxels: int = 9_000_000
+    half_width_mm: float = 62.0
+    in_front_mm: float = 72.0
+    behind_mm: float = 68.0
+    beyond_mm: float = 35.0
+    edge_ceiling_hu: float = 1400.0
+    implant_hu: tuple[float, float] = (900.0, 1400.0)
+    window: IntensityWindow = field(default_factory=IntensityWindow)
+    canal: CanalSettings = field(default_factory=CanalSettings)
+    axis: AxisSettings = field(default_factory=AxisSettings)
+    discs: DiscSettings = field(default_factory=DiscSettings)
+    bodies: BodySettings = field(default_factory=BodySettings)
+    prior: PriorSettings = field(default_factory=PriorSettings)
+    sacrum: SacrumSettings = field(default_factory=SacrumSettings)
+    checks: BodyCheckSettings = field(default_factory=BodyCheckSettings)
+    streaks: StreakSettings = field(default_factory=StreakSettings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundSpine:
+    """Bodies from the lowest to the highest, and where they were looked for."""
+
+    bodies: tuple[FoundBody, ...]
+    axis: SpineAxis
+    fine: WorkingVolume
+
+
+def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
+    """Find the canal and the bodies of all vertebrae in view.
+
+    Raises
+    ------
+    NoVertebraFoundError
+        If there is no canal, or no vertebra along it.
+    """
+    coarse = working_volume(ct, _coarse_mm(ct, settings), settings.window)
+    streaks = streak_planes(ct, settings.streaks)
+    path = find_canal(coarse, settings.canal, streaks)
+    # Edges keep their place only if the cortex is not cut off; everything else is
+    # steadier if it is.
+    sharp = working_volume(
+        ct,
+        settings.fine_mm,
+        replace(settings.window, ceiling_hu=settings.edge_ceiling_hu),
+        _spine_box(path, settings),
+    )
+    fine = sharp.cut_at(settings.window.ceiling_hu)
+    implants = _implants(ct, path, settings)
+    axis = spine_axis(path, fine, settings.axis)
+    found = find_discs(axis, fine, implants, settings.discs)
+    if len(found.discs) < 2:
+        raise NoVertebraFoundError(
+            "expected at least one vertebra between two discs, found none along "
+            f"{len(axis)} mm of spinal canal. Is a whole vertebra in the scan?"
+        )
+    scene = BodyScene(
+        sharp,
+        found.axis.points_lps_mm + found.axis.posterior * found.axis.wall_mm[:, None],
+        settings.bodies,
+        implants,
+    )
+    bodies = _bodies(found, (coarse, fine), scene, settings, streaks)
+    bodies = _without_poor_ends(bodies, settings.checks)
+    bodies = with_sacrum(
+        bodies, coarse, scene, settings.sacrum, settings.checks, streaks
+    )
+    bodies = _with_quality(bodies, scene, settings)
+    if not bodies:
+        raise NoVertebraFoundError(
+            "expected vertebral bodies in front of the spinal canal, found none with "
+            "a wall of bone. Is this a CT of the spine?"
+        )
+    logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
+    return FoundSpine(tuple(bodies), axis, fine)
+
+
+def _bodies(
+    found: FoundDiscs,
+    volumes: tuple[WorkingVolume, WorkingVolume],
+    scene: BodyScene,
+    settings: SurfaceSettings,
+    streaks: StreakPlanes | None,
+) -> list[FoundBody]:
+    """Fit a body between each two discs; doubtful ones again, led by neighbours."""
+    pairs = tuple(itertools.pairwise(found.discs))
+
+    def room(disc: Disc) -> DiscRoom:
+        return disc_room(scene, found.axis, disc)
+
+    discs = side_by_side(room, found.discs)
+    beside = tuple(itertools.pairwise(discs))
+
+    def first_fit(ends: tuple[DiscRoom, DiscRoom]) -> BodySurface:
+        frame, height_mm = body_frame(found.axis, *ends)
+        return body_surface(scene, frame, height_mm, rooms=rooms_between(*ends))
+
+    rooms = [rooms_between(*ends, only_seen=True) for ends in beside]
+    surfaces = refined_bodies(
+        scene, side_by_side(first_fit, beside), rooms, settings.prior
+    )
+
+    def examined(index: int) -> FoundBody:
+        lower, upper = pairs[index]
+        return examined_body(
+            surfaces[index],
+            volumes,
+            settings.checks,
+            found.margins[index],
+            (lower.supposed, upper.supposed),
+            streaks,
+        )
+
+    return side_by_side(examined, range(len(pairs)))
+
+
+def _with_quality(
+    bodies: list[FoundBody], scene: BodyScene, settings: SurfaceSettings
+) -> list[FoundBody]:
+    """Add to each outline, but that of the sacrum, how far it can be trusted."""
+    free = [body for body in bodies if not body.sacral]
+    surfaces = [body.surface for body in free]
+    qualities = outline_qualities(scene, surfaces, settings.prior.quality)
+    return [body for body in bodies if body.sacral] + [
+        replace(body, quality=quality)
+        for body, quality in zip(free, qualities, strict=True)
+    ]
+
+
+def _without_poor_ends(
+    bodies: list[FoundBody], checks: BodyCheckSettings
+) -> list[FoundBody]:
+    """Drop ends of the chain that are not bone or hardly in view."""
+    while bodies and not bodies[0].is_bone(checks):
+        bodies = bodies[1:]
+    while bodies and not bodies[-1].is_bone(checks):
+        bodies = bodies[:-1]
+    return bodies
+
+
+def _implants(
+    ct: CTVolume, path: CanalPath, settings: SurfaceSettings
+) -> WorkingVolume | None:
+    """Cement and metal round the canal, 0 to 1; None if there are none."""
+    low, high = settings.implant_hu
+    window = replace(
+        settings.window, floor_hu=low, ceiling_hu=high, metal_above_hu=float("inf")
+    )
+    bright = working_volume(ct, settings.fine_mm, window, _spine_box(path, settings))
+    share = ((bright.hu - low) / (high - low)).astype(np.float32)
+    if not (share > 0.5).any():
+        return None
+    return replace(bright, hu=share)
+
+
+def _coarse_mm(ct: CTVolume, settings: SurfaceSettings) -> float:
+    corners = ct.geometry.corners_lps_mm()
+    volume_mm3 = float(np.prod(corners.max(axis=0) - corners.min(axis=0) + 1.0))
+    least = (volume_mm3 / settings.most_coarse_voxels) ** (1.0 / 3.0)
+    return max(settings.coarse_mm, float(np.ceil(4.0 * least) / 4.0))
+
+
+def _spine_box(
+    path: CanalPath, settings: SurfaceSettings
+) -> tuple[FloatArray, FloatArray]:
+    points = path.points_lps_mm
+    low = np.array([settings.half_width_mm, settings.in_front_mm, settings.beyond_mm])
+    high = np.array([settings.half_width_mm, settings.behind_mm, settings.beyond_mm])
+    return points.min(axis=0) - low, points.max(axis=0) + high

@@ -1,0 +1,1 @@
+"""The spinal canal and the axis that follows it."""

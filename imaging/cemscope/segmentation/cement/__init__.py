@@ -1,0 +1,1 @@
+"""Which voxels hold cement, and how bright it is pure."""

@@ -1,0 +1,323 @@
+"""Bone cement: which voxels hold it and how bright pure cement is in this scan.
+
+There is no fixed threshold. Something is cement if it is solid (bright after an erosion
+that makes cortex vanish), brighter than the scan's own compact bone, not metal by
+shape, and inside a vertebra or joined to cement that is.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from cemscope.anatomy import ARCH_OFFSET
+from cemscope.segmentation.cement.cement_cores import (
+    VertebraCores,
+    core_limit_hu,
+    deep_in,
+    solid_cores,
+)
+from cemscope.segmentation.cement.cement_level import (
+    CementLevel,
+    FlankSamples,
+    level_of_cores,
+    level_of_flanks,
+    sample_flanks,
+)
+from cemscope.segmentation.cement.cement_settings import CementSettings
+from cemscope.segmentation.cement.other_bone import other_bone
+from cemscope.segmentation.implants.shaft_rim import TissueImage
+from cemscope.segmentation.scan_region import (
+    Box,
+    ScanRegion,
+    box_around,
+    grown,
+    joint,
+    merged_boxes,
+    narrowed,
+    widened,
+)
+from cemscope.segmentation.tissue_levels import (
+    TissueLevels,
+)
+from cemscope.spine import Spine
+from cemscope.volume import BoolArray, HUArray
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CementRegion:
+    """Cement of one cluster of pieces, on a box of the spine's region.
+
+    Attributes
+    ----------
+    region : ScanRegion
+        The box with a margin for the halo.
+    solid : ndarray of bool
+        Voxels above the lower limit that belong to accepted pieces.
+    shell : ndarray of bool
+        Uncertain voxels: shafts and their rim of blooming.
+    metal : ndarray of float32
+        Share of metal (shafts) in each voxel.
+    tissue_hu : ndarray of int16
+        HU without the blurred share of the shafts.
+    corrected : ndarray of bool
+        Voxels from which a noticeable share of metal was subtracted.
+    forbidden : ndarray of bool
+        Hardware with its rim: never cement.
+    """
+
+    region: ScanRegion
+    solid: BoolArray
+    shell: BoolArray
+    metal: Float32Array
+    tissue_hu: HUArray
+    corrected: BoolArray
+    forbidden: BoolArray
+
+
+def lower_limit_hu(
+    levels: TissueLevels, level: CementLevel, settings: CementSettings
+) -> float:
+    """Lower limit of a cement voxel: part of the way from marrow to cement.
+
+    Never below the cortex of the scan's unaugmented bodies, unless that would exceed
+    three quarters of the way (weakly opaque cement).
+    """
+    way = level.hu - levels.marrow_hu
+    if level.clipped and levels.ceiling_hu is not None:
+        way = min(way, 2.0 * (0.9 * levels.ceiling_hu - levels.marrow_hu))
+    half = levels.marrow_hu + settings.level_share * way
+    return float(max(half, min(levels.cortex_upper_hu, levels.marrow_hu + 0.75 * way)))
+
+
+def interior_limit_hu(
+    levels: TissueLevels, level: CementLevel, settings: CementSettings
+) -> float:
+    """Lower limit of a cement voxel below the surface of a body.
+
+    There is no cortex: what is brighter than this patient's cancellous bone can be is
+    marrow that cement has soaked.
+    """
+    bone = settings.core_margin * levels.compact_upper_hu + 3.0 * levels.noise_hu
+    way = level.hu - levels.marrow_hu
+    least = max(bone, levels.marrow_hu + settings.soaked_share * way)
+    return float(min(least, lower_limit_hu(levels, level, settings)))
+
+
+def find_cement(
+    region: ScanRegion,
+    spine: Spine,
+    tissue: TissueImage,
+    levels: TissueLevels,
+    settings: CementSettings,
+    doubtful: frozenset[str] = frozenset(),
+) -> tuple[CementLevel | None, tuple[CementRegion, ...]]:
+    """Find the cement of the spine's region.
+
+    Parameters
+    ----------
+    region
+        Spine with margin.
+    spine
+        Its vertebrae.
+    tissue
+        The same region without the blur of metal, and where nothing can be measured.
+    levels
+        Bone of this scan.
+    settings
+        What counts as cement.
+    doubtful
+        Names of vertebrae with metal that no shape was fitted to: the level of cement
+        is not read there if it can be read elsewhere.
+
+    Returns
+    -------
+    CementLevel or None
+        None where there is no cement.
+    tuple of CementRegion
+        One per cluster of neighbouring pieces.
+    """
+    cores = solid_cores(region, spine, tissue, levels, settings)
+    if not cores:
+        return None, ()
+    held = {v.level.number for v in spine.vertebrae if v.level.name in doubtful}
+    clear = [item for item in cores if item.number not in held]
+    level = _scan_level(region, tissue, clear or cores, levels)
+    tissue = _without_metal(region, tissue, level, settings)
+    solid_pieces, piece_boxes = _accepted_pieces(
+        region, tissue, cores, level, levels, settings
+    )
+    boxes = [
+        widened(box, 2.0 * settings.halo_mm + 4.0, region.geometry)
+        for box in piece_boxes
+    ]
+    clusters = []
+    for box in merged_boxes(boxes):
+        solid = solid_pieces[box]
+        clusters.append(
+            CementRegion(
+                region.sub_box(box),
+                solid,
+                tissue.shell[box],
+                tissue.metal[box].astype(np.float32) / np.float32(100.0),
+                tissue.hu[box],
+                tissue.corrected[box],
+                tissue.forbidden[box],
+            )
+        )
+    return level, tuple(clusters)
+
+
+MINIMUM_CLEAN_ML = 0.03
+"""Cement away from metal that is enough to read the level from."""
+
+FLANK_REACH_MM = 3.5
+"""Flanks of cement end within this distance of its solid core."""
+
+
+def _scan_level(
+    region: ScanRegion,
+    tissue: TissueImage,
+    cores: list[VertebraCores],
+    levels: TissueLevels,
+) -> CementLevel:
+    """Read the level where it is least disturbed.
+
+    Best are cores deep in a body (metal lies in pedicles and behind) and away from
+    shafts.
+    """
+    for clean, deep in ((True, True), (False, True), (True, False), (False, False)):
+        chosen = [
+            (
+                item.box,
+                (item.deep if deep else item.all)
+                & ~(clean & tissue.corrected[item.box]),
+            )
+            for item in cores
+        ]
+        if sum(core.sum() for _, core in chosen) * region.voxel_ml >= MINIMUM_CLEAN_ML:
+            break
+    values = np.concatenate([tissue.hu[box][core] for box, core in chosen])
+    level = level_of_cores(values.astype(np.float64), levels.ceiling_hu)
+    if not level.clipped:
+        return level
+    spacing_mm = region.geometry.spacing_mm
+    samples = []
+    for box, core in chosen:
+        near = grown(core, FLANK_REACH_MM, region.geometry.crop(box))
+        near &= ~tissue.shell[box] & ~tissue.forbidden[box] & ~tissue.corrected[box]
+        samples.append(
+            sample_flanks(
+                region.hu[box], near, spacing_mm, float(levels.ceiling_hu or 0)
+            )
+        )
+    flanks = FlankSamples(
+        np.concatenate([part.hu for part in samples]),
+        np.concatenate([part.falls for part in samples]),
+    )
+    return level_of_flanks(flanks, spacing_mm, levels)
+
+
+SOAKED_REACH_MM = 5.0
+"""Marrow soaked with cement lies around solid cement."""
+
+METAL_FACTOR = 1.5
+"""What is brighter than this scan's cement by this factor is metal: opacifier is mixed
+more evenly than that [our choice]."""
+
+
+def _without_metal(
+    region: ScanRegion,
+    tissue: TissueImage,
+    level: CementLevel,
+    settings: CementSettings,
+) -> TissueImage:
+    """Leave out what is far brighter than cement: metal that no shape was fitted to."""
+    if level.clipped:
+        return tissue
+    bright = (tissue.hu > METAL_FACTOR * level.hu) & ~tissue.shell & ~tissue.forbidden
+    box = box_around(bright, region.geometry, settings.halo_mm + 1.0)
+    if box is None:
+        return tissue
+    forbidden = tissue.forbidden.copy()
+    rim = grown(bright[box], settings.halo_mm, region.geometry.crop(box))
+    forbidden[box] |= rim & ~tissue.shell[box]
+    return replace(tissue, forbidden=forbidden)
+
+
+def _accepted_pieces(
+    region: ScanRegion,
+    tissue: TissueImage,
+    cores: list[VertebraCores],
+    level: CementLevel,
+    levels: TissueLevels,
+    settings: CementSettings,
+) -> tuple[BoolArray, list[Box]]:
+    """Tell which of the pieces above the lower limit are cement.
+
+    A piece needs a core; pieces near to accepted ones (veins are thinner than a core,
+    and the shell of a screw cuts cement) need cement's brightness.
+
+    Returns
+    -------
+    ndarray of bool
+        Voxels of the accepted pieces.
+    list of tuple of slice
+        Box of each.
+    """
+    low = lower_limit_hu(levels, level, settings)
+    dense = tissue.hu >= low
+    if levels.arch_upper_hu > low:
+        dense &= ~((region.labels > ARCH_OFFSET) & (tissue.hu < levels.arch_upper_hu))
+    soaked = interior_limit_hu(levels, level, settings)
+    for item in cores:
+        box = widened(item.box, SOAKED_REACH_MM, region.geometry)
+        part = region.sub_box(box)
+        candidate = tissue.hu[box] >= soaked
+        dense[box] |= deep_in(
+            part, item.number, settings.core_depth_mm, candidate & ~dense[box]
+        )
+    dense &= ~tissue.forbidden & ~tissue.shell
+    dense &= ~other_bone(region, tissue.hu, dense, levels.arch_upper_hu)
+    solid = np.zeros(dense.shape, np.bool_)
+    crop = box_around(dense, region.geometry, 0.0)
+    if crop is None:
+        return solid, []
+    pieces, count = ndimage.label(dense[crop], np.ones((3, 3, 3)))
+    ml = np.bincount(pieces[dense[crop]], minlength=count + 1) * region.voxel_ml
+    start = np.array([part.start for part in crop])
+    core_ml = np.zeros(count + 1)
+    for item in cores:
+        box = item.box
+        core = item.all & dense[box]
+        index = np.argwhere(core) + [part.start for part in box] - start
+        held = pieces[tuple(index.T)]
+        core_ml += np.bincount(held, minlength=count + 1) * region.voxel_ml
+    accepted = core_ml >= 0.2 * settings.minimum_volume_ml
+    accepted &= ml >= settings.minimum_volume_ml
+    accepted[0] = False
+    if not accepted.any():
+        return solid, []
+    found = ndimage.find_objects(pieces)
+    part = region.sub_box(crop)
+    own = [found[k - 1] for k in np.flatnonzero(accepted)]
+    around = widened(joint(tuple(own)), settings.satellite_reach_mm, part.geometry)
+    limit = max(1.1 * core_limit_hu(levels, settings), 0.75 * level.hu)
+    if levels.ceiling_hu is not None:
+        limit = min(limit, 0.97 * levels.ceiling_hu)
+    candidates = (ml >= 0.5 * settings.minimum_volume_ml) & ~accepted
+    candidates[0] = False
+    bright = candidates[pieces[around]] & (part.hu[around] >= limit)
+    if bright.any():
+        near = grown(
+            accepted[pieces[around]],
+            settings.satellite_reach_mm,
+            part.geometry.crop(around),
+        )
+        accepted[np.unique(pieces[around][near & bright])] = True
+    solid[crop] = accepted[pieces]
+    boxes = [narrowed(crop, found[k - 1]) for k in np.flatnonzero(accepted)]
+    return solid, boxes

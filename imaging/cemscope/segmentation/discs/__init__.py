@@ -1,0 +1,1 @@
+"""Discs: where one vertebra ends and the next begins."""

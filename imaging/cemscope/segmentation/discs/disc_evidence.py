@@ -1,0 +1,119 @@
+"""What speaks for a disc at each step of the spine's axis."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cemscope.geometry import FloatArray
+from cemscope.segmentation.canal.spine_axis import SpineAxis
+from cemscope.segmentation.discs.disc import BODY_DEPTH_MM
+from cemscope.segmentation.discs.disc_planes import (
+    DiscPlanes,
+    PlaneSettings,
+    disc_planes,
+)
+from cemscope.segmentation.discs.pedicle_evidence import (
+    PedicleEvidence,
+    PedicleSettings,
+    pedicle_evidence,
+)
+from cemscope.segmentation.spine_working_volume import WorkingVolume
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceSettings:
+    """Tunables of the evidence.
+
+    Attributes
+    ----------
+    planes, pedicles
+        Tunables of its parts.
+    """
+
+    planes: PlaneSettings = field(default_factory=PlaneSettings)
+    pedicles: PedicleSettings = field(default_factory=PedicleSettings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DiscEvidence:
+    """Signs of discs and pedicles per step, on the bodies' axis.
+
+    Attributes
+    ----------
+    planes : DiscPlanes
+        Every plane that was tried.
+    pedicles : PedicleEvidence
+        Pedicles and foramina at the posterior wall.
+    likeness : ndarray, shape (steps,)
+        Disc at its best tilt, 0 ... 1.
+    tilts_deg : ndarray, shape (steps, 2)
+        That tilt (sagittal, lateral).
+    thickness_mm : ndarray, shape (steps,)
+        Distance of its endplates; 0 where they melt into one.
+    centres_lps_mm, normals : ndarray, shape (steps, 3)
+        Middle of that disc and the direction across it.
+    inside : ndarray of bool, shape (steps,)
+        Whether the scan covers the body's middle here.
+    """
+
+    planes: DiscPlanes
+    pedicles: PedicleEvidence
+    likeness: FloatArray
+    tilts_deg: FloatArray
+    thickness_mm: FloatArray
+    centres_lps_mm: FloatArray
+    normals: FloatArray
+    inside: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.likeness)
+
+
+def disc_evidence(
+    axis: SpineAxis,
+    volume: WorkingVolume,
+    implants: WorkingVolume | None,
+    settings: EvidenceSettings,
+) -> DiscEvidence:
+    """Measure the signs of discs and pedicles along the spine.
+
+    Parameters
+    ----------
+    axis
+        The spine's axis.
+    volume
+        Working volume, cut at the level of cortex.
+    implants
+        Cement and metal (0-1) on the same cubes; None if there are none.
+    settings
+        Tunables.
+    """
+    planes = disc_planes(axis, volume, implants, settings.planes)
+    flat = planes.likeness.reshape(-1, len(axis))
+    best = flat.argmax(axis=0)
+    likeness = flat.max(axis=0).astype(float)
+    sagittal, lateral = np.unravel_index(best, planes.likeness.shape[:2])
+    tilts = np.stack(
+        [planes.sagittal_deg[sagittal], planes.lateral_deg[lateral]], axis=1
+    )
+    tilts[likeness <= 0.0] = 0.0
+    every = np.arange(len(axis))
+    thickness = planes.thickness_mm[sagittal, lateral, every].astype(float)
+    centres = (
+        axis.points_lps_mm + axis.posterior * (axis.wall_mm - BODY_DEPTH_MM)[:, None]
+    )
+    slopes = np.tan(np.radians(tilts))
+    normals = axis.superior + slopes[:, :1] * axis.posterior - slopes[:, 1:] * axis.left
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    inside = volume.sample_inside(centres) > 0.5
+    return DiscEvidence(
+        planes,
+        pedicle_evidence(axis, volume, settings.pedicles),
+        likeness,
+        tilts,
+        thickness,
+        centres,
+        normals,
+        inside,
+    )

@@ -1,0 +1,1 @@
+"""Screws, rods and other metal, by shape."""

@@ -1,0 +1,129 @@
+"""Radii of all shafts of a scan, which share blur and metal, and how sure they are."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cemscope.segmentation.implants.implant_metals import (
+    STRONG_METAL_HU,
+    strong_metal_share,
+)
+from cemscope.segmentation.implants.screw_fit import AxisFit, Brightness
+from cemscope.segmentation.implants.screw_profile import (
+    SHAFT_BLUR_SIGMA_MM,
+    ShaftProfile,
+)
+from cemscope.segmentation.implants.shaft_contour import crest_radius_mm
+
+BLUR_RANGE_MM = (0.4, 0.7)
+"""Across the slices' plane, sharp to soft kernels [ours]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metals:
+    """What a clipped scan's metal may be.
+
+    Attributes
+    ----------
+    titanium_hu, strong_hu : float
+        Brightness of titanium, and of steel or cobalt chrome.
+    strong_share : float
+        Probability of the latter.
+    """
+
+    titanium_hu: float
+    strong_hu: float
+    strong_share: float
+
+    @classmethod
+    def told_by(cls, fits: list[AxisFit], brightness: Brightness) -> "Metals":
+        """Weigh titanium against stronger metals by the shadows beside the shafts."""
+        shadow = float(np.median([fit.shadow_hu for fit in fits]))
+        titanium = brightness.titanium_hu
+        strong = max(STRONG_METAL_HU, 1.3 * titanium)
+        return cls(titanium, strong, strong_metal_share(shadow))
+
+    @property
+    def likely_hu(self) -> float:
+        """Brightness to calculate with: between the two, by their probability."""
+        share = self.strong_share
+        return float(self.titanium_hu ** (1.0 - share) * self.strong_hu**share)
+
+
+def fit_shafts(
+    fits: list[AxisFit], brightness: Brightness
+) -> tuple[list[ShaftProfile], Brightness]:
+    """Fit the shafts of one scan.
+
+    Returns
+    -------
+    list of ShaftProfile
+        One per fit.
+    Brightness
+        With the brightness that metal is taken to have where clipping hides it.
+    """
+    metals = Metals.told_by(fits, brightness)
+    if brightness.ceiling_hu is not None:
+        brightness = replace(brightness, titanium_hu=metals.likely_hu)
+    first = [fit.shaft(brightness, None) for fit in fits]
+    # Blur belongs to the scan, not to a screw: all flanks share it.
+    seen = [s.sigma_mm for s, fit in zip(first, fits, strict=True) if not fit.streaky]
+    blur = float(np.median(seen)) if seen else SHAFT_BLUR_SIGMA_MM
+    if brightness.ceiling_hu is not None:
+        # Clipped flanks do not tell blur from brightness.
+        blur = float(np.clip(blur, *BLUR_RANGE_MM))
+    return [_shaft(fit, metals, brightness, blur) for fit in fits], brightness
+
+
+def _shaft(
+    fit: AxisFit, metals: Metals, brightness: Brightness, blur_mm: float
+) -> ShaftProfile:
+    """Fit a shaft's profile and contour, and say how far the radius can be trusted."""
+    shaft = fit.shaft(brightness, blur_mm)
+    contour = fit.contour(blur_mm)
+    ceiling = brightness.ceiling_hu
+    covered = COVERED_MM if fit.in_cement else 0.0
+    groove = fit.groove()
+    if ceiling is None or shaft.metal_hu <= ceiling:
+        # The half value is seen. The profile would put a bright surrounding into a
+        # wide shaft with a deep thread.
+        # The half value of a blurred cylinder lies a little inside its edge.
+        inside_mm = shaft.sigma_mm**2 / (2.0 * max(contour.radius_mm, 1.0))
+        seen = crest_radius_mm(contour.radius_mm + inside_mm, groove)
+        apart = 0.3 * abs(seen - shaft.radius_mm)
+        if seen < HOLLOW_SHARE * shaft.radius_mm:
+            seen = shaft.radius_mm  # the contour of a bore or a single wall
+        return replace(
+            shaft,
+            radius_mm=seen,
+            groove_mm=groove * seen,
+            radius_deviation_mm=contour.deviation_mm(float(np.hypot(apart, covered))),
+        )
+    # The two err in different ways: the profile with streaks on its flanks, the
+    # contour with the metal's brightness.
+    radius, titanium, strong = (
+        contour.outer_radius_mm(hu, USUAL_BESIDE_HU, groove)
+        for hu in (metals.likely_hu, metals.titanium_hu, metals.strong_hu)
+    )
+    share = metals.strong_share
+    doubt = abs(titanium - strong) * float(np.sqrt(share * (1.0 - share)))
+    apart = 0.3 * abs(radius - shaft.radius_mm)
+    mean = 0.5 * (radius + shaft.radius_mm)
+    return replace(
+        shaft,
+        radius_mm=mean,
+        groove_mm=groove * mean,
+        radius_deviation_mm=contour.deviation_mm(
+            float(np.linalg.norm([doubt, apart, covered]))
+        ),
+    )
+
+
+HOLLOW_SHARE = 0.7
+"""A contour this much narrower than the profile is not that of the whole shaft."""
+
+COVERED_MM = 0.4
+"""Standard deviation of a radius where cement covers the whole shaft [ours]."""
+
+USUAL_BESIDE_HU = 100.0
+"""Spongy bone and muscle beside a shaft: of no weight against metal."""

@@ -1,0 +1,1 @@
+"""Imported label maps: checked, repaired on the record, cut into bodies."""

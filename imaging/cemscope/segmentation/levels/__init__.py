@@ -1,0 +1,1 @@
+"""Names of vertebrae and what argues for them."""
