@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cemscope.segmentation.canal.spinal_canal import CanalSettings, find_canal
+from cemscope.segmentation.canal.canal_settings import CanalSettings
+from cemscope.segmentation.canal.spinal_canal import find_canal
 from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
 from cemscope.segmentation.discs.disc import BODY_DEPTH_MM
 from cemscope.segmentation.discs.disc_search import DiscSettings, find_discs

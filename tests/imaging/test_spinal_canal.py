@@ -9,7 +9,8 @@ import pytest
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import VoxelGeometry
 from cemscope.segmentation.canal.canal_lumen import LumenSettings, canal_lumen
-from cemscope.segmentation.canal.spinal_canal import CanalSettings, find_canal
+from cemscope.segmentation.canal.canal_settings import CanalSettings
+from cemscope.segmentation.canal.spinal_canal import find_canal
 from cemscope.segmentation.canal.spine_axis import AxisSettings, spine_axis
 from cemscope.segmentation.spine_working_volume import IntensityWindow, working_volume
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
@@ -119,7 +120,7 @@ def test_axis_runs_through_the_canal_and_turns_with_the_vertebrae(scene):
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_lumen_is_one_tube_inside_the_bone(scene):
     phantom, ct, _, axis, lumen, turn = measured(scene)
-    inside = lumen.voxels(ct.geometry)
+    inside = lumen.voxels(ct.geometry, np.zeros(ct.geometry.shape, np.uint8))
     for centre, left, _ in lumbar(phantom, ct, turn):
         index = np.rint(ct.geometry.lps_to_index(centre)).astype(int)
         assert inside[tuple(index)]

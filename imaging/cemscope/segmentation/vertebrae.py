@@ -6,6 +6,7 @@ as smooth shapes.
 """
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -111,19 +112,16 @@ def find_vertebrae(
     """
     settings = settings or VertebraSettings()
     found = find_surfaces(ct, settings.surfaces)
-    arches = arch_labels(
-        found.fine,
-        found.axis,
-        tuple(body.surface for body in found.bodies),
-        settings.arches,
-    )
+    surfaces = tuple(body.surface for body in found.bodies)
+    with ThreadPoolExecutor(1) as other:
+        tube = other.submit(canal_lumen, found.axis, found.fine, settings.lumen)
+        arches = arch_labels(found.fine, found.axis, surfaces, settings.arches)
+        lumen = tube.result()
     names = _names(found, arches, settings, anchor)
-    labels = _body_voxels(ct.geometry, found.bodies, names)
-    lumen = canal_lumen(found.axis, found.fine, settings.lumen)
-    canal = lumen.voxels(ct.geometry)
-    canal &= labels == 0
+    labels, boxes = _body_voxels(ct.geometry, found.bodies, names)
+    canal = lumen.voxels(ct.geometry, labels)
     _add_arches(labels, ct, found, arches, names, settings, canal)
-    vertebrae = _vertebrae(ct.geometry, labels, found, names)
+    vertebrae = _vertebrae(ct.geometry, labels, boxes, found, names)
     if not vertebrae:
         raise NoVertebraFoundError(
             "expected at least one vertebral body in the scan, found none. Is this a "
@@ -221,8 +219,11 @@ def _body_at(point: FloatArray, found: FoundSpine, arches: LabelArray) -> int:
 
 def _body_voxels(
     geometry: VoxelGeometry, bodies: tuple[FoundBody, ...], names: LevelNames
-) -> LabelArray:
-    """Paint the bodies on the scan's grid; where two touch, the lower one wins."""
+) -> tuple[LabelArray, tuple[Box | None, ...]]:
+    """Paint the bodies on the scan's grid; where two touch, the lower one wins.
+
+    Also gives a box round each body, None where it is not in the grid.
+    """
 
     def voxels(body: FoundBody) -> tuple[Box, BoolArray] | None:
         frame = body.surface.frame
@@ -234,11 +235,12 @@ def _body_voxels(
         return box, voxels_inside(geometry, box, partial(_depth_mm, body.surface))
 
     labels = np.zeros(geometry.shape, np.uint8)
-    for level, found in zip(names.levels, side_by_side(voxels, bodies), strict=True):
+    painted = side_by_side(voxels, bodies)
+    for level, found in zip(names.levels, painted, strict=True):
         if level is not None and found is not None:
             box, inside = found
             labels[box][inside & (labels[box] == 0)] = level.number
-    return labels
+    return labels, tuple(None if found is None else found[0] for found in painted)
 
 
 def _depth_mm(surface: BodySurface, points_lps_mm: FloatArray) -> FloatArray:
@@ -331,16 +333,17 @@ def _looked_up(
 
 
 def _vertebrae(
-    geometry: VoxelGeometry, labels: LabelArray, found: FoundSpine, names: LevelNames
+    geometry: VoxelGeometry,
+    labels: LabelArray,
+    boxes: tuple[Box | None, ...],
+    found: FoundSpine,
+    names: LevelNames,
 ) -> tuple[Vertebra, ...]:
     vertebrae = []
-    boxes = ndimage.find_objects(labels)
     centres = [body.surface.frame.origin_lps_mm for body in found.bodies]
     for k, (body, level) in enumerate(zip(found.bodies, names.levels, strict=True)):
-        if level is None or level.number > len(boxes):
-            continue
-        box = boxes[level.number - 1]
-        if box is None:
+        box = boxes[k]
+        if level is None or box is None:
             continue
         index = np.argwhere(labels[box] == level.number)
         points = geometry.index_to_lps(index + [part.start for part in box])

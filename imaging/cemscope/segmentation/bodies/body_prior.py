@@ -14,7 +14,10 @@ import numpy as np
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.bodies.body_outline import BodyOutline
 from cemscope.segmentation.bodies.body_surface import BodyScene, BodySurface, on_plate
-from cemscope.segmentation.bodies.outline_measures import outline_measures
+from cemscope.segmentation.bodies.outline_measures import (
+    beside_neighbours,
+    outline_measures,
+)
 from cemscope.segmentation.bodies.outline_quality import (
     WHOLE,
     OutlineQuality,
@@ -129,7 +132,8 @@ def _judged(
 ) -> OutlineQuality:
     below = surfaces[index - 1] if index > 0 else None
     above = surfaces[index + 1] if index + 1 < len(surfaces) else None
-    measures = outline_measures(scene, surface, below, above)
+    own = outline_measures(scene, surface)
+    measures = beside_neighbours(own, surface, below, above)
     return judged(measures, size, settings.quality)
 
 

@@ -1,6 +1,6 @@
 """What is measured of the outline of a vertebral body to judge it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,13 +78,8 @@ SAMPLES_MM = 3.0
 """Distance of the points that a body's inside is sampled at."""
 
 
-def outline_measures(
-    scene: BodyScene,
-    surface: BodySurface,
-    below: BodySurface | None,
-    above: BodySurface | None,
-) -> OutlineMeasures:
-    """Measure an outline and its relation to the neighbours."""
+def outline_measures(scene: BodyScene, surface: BodySurface) -> OutlineMeasures:
+    """Measure an outline on its own."""
     wall = surface.wall_mm
     outline = wall.mean(axis=1)
     within = plate_trust(outline) > 0.5
@@ -103,16 +98,7 @@ def outline_measures(
     grid = np.array([[0.0, 0.0], [0.0, 0.7 * y.min()], [0.0, 0.7 * y.max()]])
     at = on_plate(heights, grid[:, 0], grid[:, 1])
     length = 0.7 * float(y.max() - y.min())
-    half = surface.reach_mm()
-    axes = [np.arange(-reach, reach + SAMPLES_MM, SAMPLES_MM) for reach in half]
-    local = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    local = local[surface.depth_mm(local) > 0]
-    points = surface.frame.to_lps_mm(local)
-    overlap = 0.0
-    for other in (below, above):
-        if other is not None and len(points):
-            inside = other.depth_mm(other.frame.to_local_mm(points)) > 0.5
-            overlap += float(inside.mean())
+    points = _inner_points(surface)
     in_view = 0.0
     if len(points):
         in_view = float((scene.volume.sample_inside(points) > 0.5).mean())
@@ -136,10 +122,39 @@ def outline_measures(
         wedge_deg=float(np.degrees(np.arctan2(at[1] - at[2], length))),
         asymmetry_mm=float(np.abs(wall - mirrored(wall)).mean()),
         canal_depth_mm=float(canal.max()),
+        overlap_share=0.0,
+        lower_gap_mm=np.nan,
+        upper_gap_mm=np.nan,
+    )
+
+
+def beside_neighbours(
+    own: OutlineMeasures,
+    surface: BodySurface,
+    below: BodySurface | None,
+    above: BodySurface | None,
+) -> OutlineMeasures:
+    """Add to an outline's own measures its relation to the neighbours."""
+    points = _inner_points(surface)
+    overlap = 0.0
+    for other in (below, above):
+        if other is not None and len(points):
+            inside = other.depth_mm(other.frame.to_local_mm(points)) > 0.5
+            overlap += float(inside.mean())
+    return replace(
+        own,
         overlap_share=overlap,
         lower_gap_mm=np.nan if below is None else _gap_mm(surface, below),
         upper_gap_mm=np.nan if above is None else _gap_mm(above, surface),
     )
+
+
+def _inner_points(surface: BodySurface) -> FloatArray:
+    """LPS points that fill an outline, shape (n, 3)."""
+    half = surface.reach_mm()
+    axes = [np.arange(-reach, reach + SAMPLES_MM, SAMPLES_MM) for reach in half]
+    local = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return surface.frame.to_lps_mm(local[surface.depth_mm(local) > 0])
 
 
 def _clear_share(clearness: FloatArray) -> float:

@@ -7,12 +7,14 @@ halved on purpose.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from cemscope.segmentation.bodies.body_surface import BodyScene, BodySurface
 from cemscope.segmentation.bodies.outline_measures import (
     OutlineMeasures,
+    beside_neighbours,
     outline_measures,
 )
 from cemscope.segmentation.worker_threads import side_by_side
@@ -122,10 +124,7 @@ def outline_qualities(
     """
     settings = settings or QualitySettings()
 
-    def on_its_own(surface: BodySurface) -> OutlineMeasures:
-        return outline_measures(scene, surface, None, None)
-
-    alone = side_by_side(on_its_own, surfaces)
+    alone = side_by_side(partial(outline_measures, scene), surfaces)
     own = [judged(measure, None, settings).score for measure in alone]
 
     def neighbour(index: int, other: int) -> BodySurface | None:
@@ -136,7 +135,7 @@ def outline_qualities(
 
     def among_others(k: int) -> OutlineMeasures:
         below, above = neighbour(k, k - 1), neighbour(k, k + 1)
-        return outline_measures(scene, surfaces[k], below, above)
+        return beside_neighbours(alone[k], surfaces[k], below, above)
 
     measures = side_by_side(among_others, range(len(surfaces)))
     return tuple(

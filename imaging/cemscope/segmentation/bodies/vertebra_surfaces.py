@@ -26,17 +26,15 @@ from cemscope.segmentation.bodies.found_body import (
 from cemscope.segmentation.bodies.outline_quality import outline_qualities
 from cemscope.segmentation.bodies.sacral_body import SacrumSettings, with_sacrum
 from cemscope.segmentation.bodies.vertebral_bodies import body_frame, body_surface
-from cemscope.segmentation.canal.spinal_canal import (
-    CanalPath,
-    CanalSettings,
-    find_canal,
-)
+from cemscope.segmentation.canal.canal_settings import CanalSettings
+from cemscope.segmentation.canal.spinal_canal import CanalPath, find_canal
 from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
 from cemscope.segmentation.canal.streak_planes import (
     StreakPlanes,
     StreakSettings,
     streak_planes,
 )
+from cemscope.segmentation.ct_grid import voxel_box
 from cemscope.segmentation.discs.disc import Disc
 from cemscope.segmentation.discs.disc_room import DiscRoom, disc_room, rooms_between
 from cemscope.segmentation.discs.disc_search import DiscSettings, FoundDiscs, find_discs
@@ -223,11 +221,25 @@ def _implants(
     window = replace(
         settings.window, floor_hu=low, ceiling_hu=high, metal_above_hu=float("inf")
     )
-    bright = working_volume(ct, settings.fine_mm, window, _spine_box(path, settings))
+    box = _spine_box(path, settings)
+    if not _any_above(ct, (low + high) / 2, box):
+        return None
+    bright = working_volume(ct, settings.fine_mm, window, box)
     share = ((bright.hu - low) / (high - low)).astype(np.float32)
     if not (share > 0.5).any():
         return None
     return replace(bright, hu=share)
+
+
+def _any_above(
+    ct: CTVolume, limit_hu: float, box_lps_mm: tuple[FloatArray, FloatArray]
+) -> bool:
+    """Tell whether any voxel of a box is brighter than a limit."""
+    corners = np.array(list(itertools.product(*np.stack(box_lps_mm, axis=1))))
+    part = voxel_box(ct.geometry, corners)
+    return part is not None and any(
+        bool((plane > limit_hu).any()) for plane in ct.hu[part]
+    )
 
 
 def _coarse_mm(ct: CTVolume, settings: SurfaceSettings) -> float:

@@ -14,7 +14,7 @@ from cemscope.segmentation.canal.spine_axis import AXIS_STEP_MM, SpineAxis
 from cemscope.segmentation.ct_grid import Box, voxel_box, voxels_inside
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 from cemscope.segmentation.worker_threads import side_by_side
-from cemscope.volume import BoolArray
+from cemscope.volume import BoolArray, LabelArray
 
 ANGLES_RAD = np.arange(32) * (2 * np.pi / 32)
 """Directions in which the lumen's radius is stored: 0 is left, a quarter posterior."""
@@ -63,8 +63,16 @@ class CanalLumen:
     axis: SpineAxis
     radius_mm: FloatArray
 
-    def voxels(self, geometry: VoxelGeometry) -> BoolArray:
-        """Voxels of a grid inside the lumen, where the canal was seen."""
+    def voxels(self, geometry: VoxelGeometry, taken: LabelArray) -> BoolArray:
+        """Voxels of a grid inside the lumen, where the canal was seen.
+
+        Parameters
+        ----------
+        geometry
+            The grid.
+        taken : ndarray of uint8
+            On it; not 0 where something else than the canal lies.
+        """
         inside = np.zeros(geometry.shape, np.bool_)
         seen = np.arange(self.axis.canal_start, self.axis.canal_stop)
         tree = cKDTree(self.axis.points_lps_mm)
@@ -83,7 +91,7 @@ class CanalLumen:
 
         for found in side_by_side(voxels, pieces):
             if found is not None:
-                inside[found[0]] |= found[1]
+                inside[found[0]] |= found[1] & (taken[found[0]] == 0)
         return inside
 
     def _depth_mm(

@@ -14,9 +14,11 @@ from cemscope.geometry import FloatArray
 from cemscope.segmentation.bodies.body_surface import BodyScene, outward_edge
 from cemscope.segmentation.canal.spine_axis import SpineAxis
 from cemscope.segmentation.discs.disc import BODY_DEPTH_MM, Disc
-
-HEIGHTS_MM = np.arange(-14.0, 14.5, 0.5)
-"""Heights above the disc at which its endplates are looked for."""
+from cemscope.segmentation.discs.plate_pair import (
+    HEIGHTS_MM,
+    PlateProfile,
+    best_plates,
+)
 
 FRONT_TILTS_DEG = np.arange(-20.0, 21.0, 5.0)
 LATERAL_TILTS_DEG = np.arange(-10.0, 11.0, 5.0)
@@ -28,39 +30,14 @@ MIDDLE_HALF_MM = (16.0, 12.0)
 PLACES_MM = 3.0
 """Distance of the columns that are read."""
 
-THINNEST_MM, THICKEST_MM = 1.5, 16.0
-"""Distance between the two endplates of a disc (discs are 3 to 14 mm high; worn ones
-are thinner)."""
-
 EDGE_MM = 2.0
 """Depth over which an edge's two sides are averaged: a thin disc has no more."""
-
-OFF_PRICE = 0.01
-"""Price per mm squared by which the middle of a pair lies off the disc, which the chain
-of discs gives to some 2 mm, rarely 5 mm."""
 
 TILT_PRICE = 0.1
 """Price per unit of slope against the disc."""
 
 LEAST_SEEN = 0.35
 """Share of an endplate's middle that must be seen to count fully."""
-
-LEAST_EDGE = 0.1
-"""Both endplates have at least this mean contrast where the pair is believed: several
-times the noise of the mean over a plane. Thick slices leave no more of a thin disc."""
-
-THICKEST_RIDGE_MM, LEAST_RIDGE_EDGE = 6.0, 0.35
-"""Two endplates that melt into one, and the mean contrast of both of its flanks."""
-
-LEAST_LIKENESS = 0.35
-"""The weaker of the two has at least this share of the other's contrast: they border
-the same disc."""
-
-FLANK_MM = 3.0
-"""An edge is spread over this much of the profile."""
-
-BETWEEN_PRICE = 0.4
-"""Price of the edge of another plate between the two: a disc has none."""
 
 FREE_MM, OFF_PLATE_PRICE = 2.0, 0.1
 """An endplate may lie this far from what the pair tells, into its body; further on it
@@ -137,15 +114,6 @@ def rooms_between(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plates:
-    """Best endplate at each height: mean contrast and slopes (left, forwards)."""
-
-    score: FloatArray
-    edge: FloatArray
-    slopes: FloatArray
-
-
 def disc_room(scene: BodyScene, axis: SpineAxis, disc: Disc) -> DiscRoom:
     """Find the two endplates of a disc."""
     near = int(np.clip(round(disc.step), 0, len(axis) - 1))
@@ -166,15 +134,15 @@ def disc_room(scene: BodyScene, axis: SpineAxis, disc: Disc) -> DiscRoom:
     back = posterior - (posterior @ normal) * normal
     back /= np.linalg.norm(back)
     axes = np.stack([np.cross(back, normal), -back, normal])
-    lower, upper = _plates(scene, middle, axes)
-    pair = _best_pair(lower, upper) or _best_ridge(lower, upper)
+    plates = _plates(scene, middle, axes)
+    pair = best_plates(*plates)
     if pair is None:
         room = PlateRoom(middle, normal, *UNSEEN_MM)
         return DiscRoom(middle, room, room)
     i, j = pair
     half = (HEIGHTS_MM[j] - HEIGHTS_MM[i]) / 2
     centre = middle + (HEIGHTS_MM[j] + HEIGHTS_MM[i]) / 2 * normal
-    slopes = (lower.slopes[i] + upper.slopes[j]) / 2
+    slopes = (plates[0].slopes[i] + plates[1].slopes[j]) / 2
     tilted = normal - slopes[0] * axes[0] - slopes[1] * axes[1]
     tilted /= np.linalg.norm(tilted)
     limits = (0.0, half, np.inf) if half > 0.0 else (0.0, 0.0, -half)
@@ -184,7 +152,7 @@ def disc_room(scene: BodyScene, axis: SpineAxis, disc: Disc) -> DiscRoom:
 
 def _plates(
     scene: BodyScene, middle: FloatArray, axes: FloatArray
-) -> tuple[_Plates, _Plates]:
+) -> tuple[PlateProfile, PlateProfile]:
     """Find ends of bone below, and beginnings of bone above, at all heights."""
     grid = [np.arange(-half, half + 0.1, PLACES_MM) for half in MIDDLE_HALF_MM]
     left, front = (g.ravel() for g in np.meshgrid(*grid, indexing="ij"))
@@ -226,48 +194,5 @@ def _plates(
         score = mean - price[:, None]
         best = score.argmax(axis=0)
         take = (best, np.arange(len(HEIGHTS_MM)))
-        found.append(_Plates(score[take], mean[take], slopes[best]))
+        found.append(PlateProfile(score[take], mean[take], slopes[best]))
     return found[0], found[1]
-
-
-def _best_pair(lower: _Plates, upper: _Plates) -> tuple[int, int] | None:
-    """Heights (as indices) of the end of bone below and the beginning above."""
-    low, high = HEIGHTS_MM[:, None], HEIGHTS_MM[None, :]
-    total = lower.score[:, None] + upper.score[None, :]
-    total = total - OFF_PRICE * ((low + high) / 2) ** 2
-    total -= BETWEEN_PRICE * _between(lower, upper)
-    total[(high - low < THINNEST_MM) | (high - low > THICKEST_MM)] = -np.inf
-    first, second = lower.edge[:, None], upper.edge[None, :]
-    least = np.maximum(LEAST_EDGE, LEAST_LIKENESS * np.maximum(first, second))
-    total[np.minimum(first, second) < least] = -np.inf
-    if not np.isfinite(total).any():
-        return None
-    i, j = np.unravel_index(int(total.argmax()), total.shape)
-    return int(i), int(j)
-
-
-def _best_ridge(lower: _Plates, upper: _Plates) -> tuple[int, int] | None:
-    """Plates of a worn disc that melt into one ridge; the end of bone lies above.
-
-    A single endplate is a ridge as well, so that this is only looked for where no pair
-    of plates was seen.
-    """
-    end, begin = HEIGHTS_MM[:, None], HEIGHTS_MM[None, :]
-    total = lower.score[:, None] + upper.score[None, :]
-    total = total - OFF_PRICE * ((end + begin) / 2) ** 2
-    total[(end - begin < THINNEST_MM) | (end - begin > THICKEST_RIDGE_MM)] = -np.inf
-    i, j = np.unravel_index(int(total.argmax()), total.shape)
-    if min(lower.edge[i], upper.edge[j]) < LEAST_RIDGE_EDGE:
-        return None
-    return int(i), int(j)
-
-
-def _between(lower: _Plates, upper: _Plates) -> FloatArray:
-    """Strongest edge between each two heights that is neither of the two plates."""
-    edge = np.maximum(np.maximum(lower.edge, upper.edge), 0.0)
-    flank = round(FLANK_MM / float(HEIGHTS_MM[1] - HEIGHTS_MM[0]))
-    found = np.zeros((len(edge), len(edge)))
-    for i in range(len(edge) - 2 * flank):
-        inner = np.maximum.accumulate(edge[i + flank : len(edge) - flank])
-        found[i, i + 2 * flank :] = inner
-    return found
