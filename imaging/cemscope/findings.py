@@ -59,6 +59,18 @@ class Certainty(StrEnum):
     INDETERMINATE = "indeterminate"
 
 
+class ExitWall(StrEnum):
+    """Where leaked cement left the bone."""
+
+    ANTERIOR = "anterior"
+    LEFT = "left"
+    RIGHT = "right"
+    POSTERIOR = "posterior"
+    SUPERIOR_ENDPLATE = "superior_endplate"
+    INFERIOR_ENDPLATE = "inferior_endplate"
+    ARCH = "arch"
+
+
 class Side(StrEnum):
     """The patient's side."""
 
@@ -72,6 +84,62 @@ class MetalKind(StrEnum):
     SCREW = "screw"
     ROD = "rod"
     OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class LeakEvidence:
+    """What speaks for a leak's types.
+
+    Attributes
+    ----------
+    exit_lps_mm : PointLPS
+        Where the cement leaves the bone.
+    exit_wall : ExitWall
+        Wall of the body, endplate, or the arch with its pedicles.
+    exit_height : float
+        Height of the exit between the endplates: 0 at the lower, 1 at the upper one.
+    midline_mm : float
+        Distance of the exit from the midline, positive to the patient's left.
+    midline_share : float
+        The same against the width of the body; 0.5 is its side.
+    opening_mm : float
+        Diameter of the cement in the surface of the bone.
+    cortex_gap : float or NotAssessed
+        Share of the wall around the opening where no cortex is seen, 0 to 1.
+    length_mm, width_mm : float
+        Longest way within the leak, and diameter of a tube of that length and volume.
+    elongation : float
+        ``length_mm`` / ``width_mm``; a tube has 3 and more.
+    slope_deg : float
+        Angle between the course and the planes of the endplates.
+    off_surface_mm : float
+        Median distance of the leak from the body's surface.
+    track_mm : float or NotAssessed
+        Median distance of the leak from the shaft of the nearest screw of its level.
+    canal_depth_mm : float or NotAssessed
+        Largest sagittal diameter of the cement in the canal.
+    candidates : tuple of LeakType
+        The two types that cannot be told apart; empty where the type is definite.
+    sentence : str
+        The same in words.
+    """
+
+    exit_lps_mm: PointLPS
+    exit_wall: ExitWall
+    exit_height: float
+    midline_mm: float
+    midline_share: float
+    opening_mm: float
+    cortex_gap: float | NotAssessed
+    length_mm: float
+    width_mm: float
+    elongation: float
+    slope_deg: float
+    off_surface_mm: float
+    track_mm: float | NotAssessed
+    canal_depth_mm: float | NotAssessed
+    candidates: tuple[LeakType, ...]
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +167,8 @@ class Leak:
         Centre of the leaked cement.
     canal_encroachment_percent : float or NotAssessed
         Worst slice, cement area / canal area.
+    evidence : LeakEvidence or NotAssessed
+        What the types are argued from.
     """
 
     leak_id: str
@@ -110,6 +180,7 @@ class Leak:
     max_distance_mm: float
     centroid_lps_mm: PointLPS
     canal_encroachment_percent: float | NotAssessed
+    evidence: LeakEvidence | NotAssessed = NotAssessed("the route was not followed")
 
 
 @dataclass(frozen=True, slots=True)

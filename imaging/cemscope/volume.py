@@ -40,12 +40,17 @@ class SeriesSource:
     ----------
     sop_instance_uids
         One per slice, in the order of the array's first axis.
+    scanned_geometry
+        Grid of the DICOM objects where the voxels were resampled (slices of a tilted
+        gantry lie sheared); segmentations that refer to them belong on it. None
+        where the array is on their grid.
     """
 
     study_instance_uid: str
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uids: tuple[str, ...]
+    scanned_geometry: VoxelGeometry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,11 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
         If the disk refuses.
     """
     # matplotlib and jinja2 are loaded only where pictures are made
-    from cemscope_pipelines.pictures.preview import render_axial_views, render_preview
+    from cemscope_pipelines.pictures.preview import (
+        render_axial_views,
+        render_leak_views,
+        render_preview,
+    )
     from cemscope_pipelines.pictures.spine_picture import render_spine_picture
     from cemscope_pipelines.report_html import ReportPictures, render_html
 
@@ -95,6 +99,7 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
                 render_spine_picture(images),
                 render_preview(images),
                 render_axial_views(images),
+                render_leak_views(images),
             )
             (part / LEVELS_FILE).write_bytes(pictures.spine.png)
             (part / PREVIEW_FILE).write_bytes(pictures.preview_png)
@@ -124,7 +129,8 @@ def read_job_series(
     """
     settings = job.config.reading
     with clock.stage("headers"):
-        choice = choose_series(list_series(job.series, settings.stack), job.series_uid)
+        listed = list_series(job.series, settings.stack, settings.limits)
+        choice = choose_series(listed, job.series_uid)
     chosen = choice.chosen
     say(
         f"series {chosen.name}: {chosen.slices} slices of {chosen.rows} x "

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REPORT_SCHEMA_VERSION: Literal["1.0"] = "1.0"
+REPORT_SCHEMA_VERSION: Literal["1.1"] = "1.1"
 """Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
 
 VOLUME_DECIMALS = 3
@@ -92,6 +92,38 @@ class CementEntry(ReportModel):
     fill_ratio: float = Field(ge=0.0, description="intrabody_ml / body volume")
 
 
+class LeakEvidenceEntry(ReportModel):
+    """What a leak's types are argued from."""
+
+    sentence: str = Field(description="The argument in words.")
+    candidates: tuple[Literal["B", "S", "C", "D", "I"], ...] = Field(
+        description="The two types that cannot be told apart; empty if definite."
+    )
+    exit_lps_mm: PointLPSmm = Field(description="Where the cement leaves the bone.")
+    exit_wall: Literal[
+        "anterior", "left", "right", "posterior",
+        "superior_endplate", "inferior_endplate", "arch",
+    ]  # fmt: skip
+    exit_height: float = Field(description="0 lower endplate, 1 upper endplate.")
+    midline_mm: float = Field(description="Of the exit; positive to the left.")
+    midline_share: float = Field(description="midline_mm / width of the body")
+    opening_mm: float = Field(ge=0.0, description="Diameter of the opening.")
+    cortex_gap: Assessed[float] = Field(
+        description="Share of the wall around the opening without a cortex."
+    )
+    length_mm: float = Field(ge=0.0, description="Longest way within the leak.")
+    width_mm: float = Field(ge=0.0, description="Mean width across that way.")
+    elongation: float = Field(ge=0.0, description="length_mm / width_mm")
+    slope_deg: float = Field(description="Of the course against the endplates.")
+    off_surface_mm: float = Field(ge=0.0, description="Median distance from the body.")
+    track_mm: Assessed[float] = Field(
+        description="Median distance from the nearest shaft of the level."
+    )
+    canal_depth_mm: Assessed[float] = Field(
+        description="Largest sagittal diameter of the cement in the canal."
+    )
+
+
 class LeakEntry(ReportModel):
     """One leak."""
 
@@ -109,6 +141,7 @@ class LeakEntry(ReportModel):
     canal_encroachment_percent: Assessed[float] = Field(
         description="Worst slice, cement area / canal area."
     )
+    evidence: Assessed[LeakEvidenceEntry]
 
 
 class VertebraEntry(ReportModel):
@@ -166,7 +199,7 @@ class TotalsEntry(ReportModel):
 class Report(ReportModel):
     """Content of ``report.json``."""
 
-    schema_version: Literal["1.0"] = REPORT_SCHEMA_VERSION
+    schema_version: Literal["1.1"] = REPORT_SCHEMA_VERSION
     software: SoftwareEntry
     series: SeriesEntry
     vertebrae: tuple[VertebraEntry, ...] = Field(description="Lowest first.")

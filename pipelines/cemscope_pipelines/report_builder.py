@@ -7,6 +7,7 @@ from cemscope.findings import (
     CementVolume,
     Interval,
     Leak,
+    LeakEvidence,
     NotAssessed,
     PointLPS,
     Screw,
@@ -21,6 +22,7 @@ from cemscope_pipelines.report import (
     CementElsewhereEntry,
     CementEntry,
     LeakEntry,
+    LeakEvidenceEntry,
     MetalEntry,
     NotAssessedEntry,
     PointLPSmm,
@@ -130,6 +132,31 @@ def _cement_of(level: str, found: Augmentation) -> CementVolume | NotAssessed:
     return NotAssessed("cement was not measured at this level")
 
 
+def _evidence_entry(
+    evidence: LeakEvidence | NotAssessed,
+) -> LeakEvidenceEntry | NotAssessedEntry:
+    if isinstance(evidence, NotAssessed):
+        return NotAssessedEntry(reason=evidence.reason)
+    return LeakEvidenceEntry(
+        sentence=evidence.sentence,
+        candidates=tuple(kind.value for kind in evidence.candidates),
+        exit_lps_mm=_point(evidence.exit_lps_mm),
+        exit_wall=evidence.exit_wall.value,
+        exit_height=round(evidence.exit_height, 3),
+        midline_mm=_mm(evidence.midline_mm),
+        midline_share=round(evidence.midline_share, 3),
+        opening_mm=_mm(evidence.opening_mm),
+        cortex_gap=_maybe(evidence.cortex_gap, 2),
+        length_mm=_mm(evidence.length_mm),
+        width_mm=_mm(evidence.width_mm),
+        elongation=round(evidence.elongation, 2),
+        slope_deg=round(evidence.slope_deg, 1),
+        off_surface_mm=_mm(evidence.off_surface_mm),
+        track_mm=_maybe(evidence.track_mm, LENGTH_DECIMALS),
+        canal_depth_mm=_maybe(evidence.canal_depth_mm, LENGTH_DECIMALS),
+    )
+
+
 def _leak_entry(leak: Leak) -> LeakEntry:
     return LeakEntry(
         id=leak.leak_id,
@@ -140,6 +167,7 @@ def _leak_entry(leak: Leak) -> LeakEntry:
         max_distance_mm=_mm(leak.max_distance_mm),
         centroid_lps_mm=_point(leak.centroid_lps_mm),
         canal_encroachment_percent=_maybe(leak.canal_encroachment_percent, 1),
+        evidence=_evidence_entry(leak.evidence),
     )
 
 

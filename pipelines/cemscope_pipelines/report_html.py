@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jinja2
 
+from cemscope_pipelines.pictures.preview import LeakPicture
 from cemscope_pipelines.pictures.spine_picture import SpinePicture
 from cemscope_pipelines.report import NotAssessedEntry, Report
 
@@ -49,11 +50,14 @@ class ReportPictures:
         Slabs and the worst axial view.
     axial_pngs : tuple of (str, bytes)
         Title and picture of each axial view.
+    leaks : tuple of LeakPicture
+        One of each leak.
     """
 
     spine: SpinePicture
     preview_png: bytes
     axial_pngs: tuple[tuple[str, bytes], ...]
+    leaks: tuple[LeakPicture, ...] = ()
 
 
 def render_html(report: Report, pictures: ReportPictures) -> str:
@@ -87,5 +91,6 @@ def render_html(report: Report, pictures: ReportPictures) -> str:
         spine=pictures.spine,
         spine_picture=_data_uri(pictures.spine.png),
         preview=_data_uri(pictures.preview_png),
+        leak_pictures={p.leak_id: (p.title, _data_uri(p.png)) for p in pictures.leaks},
         axials=[(title, _data_uri(png)) for title, png in pictures.axial_pngs],
     )

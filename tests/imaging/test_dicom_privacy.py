@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
 from cases.series import BROKEN_SERIES, BrokenSeries, datasets, phantom_ct, save
@@ -13,22 +14,72 @@ from cemscope.dicom import SeriesSummary, list_series, read_series
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.errors import CemscopeError
 from cemscope.testing.dicom_writer import PixelEncoding, WriteOptions
+from cemscope_pipelines.cli import main
 
 CANARY = "Canary"
 """Stands in every field that can hold a person, and in folder names."""
 
 
-def _plant(slices: list[Dataset]) -> list[Dataset]:
+TEXT_VRS = ("PN", "LO", "SH", "ST", "LT", "UT", "UC", "AE", "UR", "CS", "AS")
+TOLD = frozenset(
+    (
+        # What the report tells by contract, and codes on which the reading depends.
+        *("ConvolutionKernel", "Manufacturer", "Modality", "ImageType"),
+        *("PhotometricInterpretation", "SpecificCharacterSet", "RescaleType"),
+        *("LossyImageCompression", "FrameType"),
+    )
+)
+
+
+def _marked_tags() -> tuple[tuple[int, str], ...]:
+    """Every standard attribute that can hold a text: those of DICOM PS3.15, too."""
+    marked = []
+    for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
+        group = tag >> 16
+        if not keyword or retired or keyword in TOLD or group in (0x0000, 0x0002):
+            continue
+        if any(v in TEXT_VRS for v in vr.split(" or ")):
+            marked.append((tag, vr.split(" or ")[0]))
+    return tuple(marked)
+
+
+MARKED_TAGS = _marked_tags()
+
+
+PERSON_GROUPS = (0x0008, 0x0010, 0x0032, 0x0040)
+"""Where scanners put what identifies a patient; the other groups hold techniques."""
+
+
+def _plant(slices: list[Dataset], groups: tuple[int, ...] = ()) -> list[Dataset]:
+    """Put the canary into every text attribute, into a private one, and a sequence."""
+    marked = Dataset()
+    with silenced_pydicom():
+        for tag, vr in MARKED_TAGS:
+            if groups and tag >> 16 not in groups:
+                continue
+            marked.add_new(tag, vr, f"{CANARY}^Jane"[:16])
+        block = marked.private_block(0x0019, f"{CANARY} maker", create=True)
+        block.add_new(0x01, "LO", f"{CANARY} 1950")
+        physician = Dataset()
+        physician.PersonAddress = f"{CANARY} street"
+        marked.PhysiciansOfRecordIdentificationSequence = [physician]
     for dataset in slices:
-        dataset.PatientName = f"{CANARY}^Jane"
-        dataset.PatientID = f"{CANARY}-7"
-        dataset.PatientComments = f"{CANARY} 1950"
-        dataset.ReferringPhysicianName = f"{CANARY}^Doctor"
-        dataset.InstitutionName = f"{CANARY} hospital"
-        dataset.StudyDescription = f"{CANARY} spine"
-        dataset.SeriesDescription = f"{CANARY} axial"
-        dataset.ProtocolName = f"{CANARY} protocol"
+        dataset.update(marked)
     return slices
+
+
+def test_the_canary_stands_in_every_identifying_tag() -> None:
+    """Names, numbers, addresses, places, comments: DICOM PS3.15, table E.1-1."""
+    (dataset, *_) = _plant(datasets())
+    assert len(MARKED_TAGS) > 1300
+    for keyword in ("PatientName", "PatientID", "OtherPatientNames", "PatientAddress",
+                    "AccessionNumber", "InstitutionName", "InstitutionAddress",
+                    "ReferringPhysicianName", "OperatorsName", "StationName",
+                    "DeviceSerialNumber", "PatientComments", "StudyDescription",
+                    "SeriesDescription", "ProtocolName", "ImageComments", "StudyID",
+                    "RequestingPhysician", "MilitaryRank", "Occupation",
+                    "PatientTelephoneNumbers", "IssuerOfPatientID"):  # fmt: skip
+        assert CANARY in str(dataset[keyword].value)
 
 
 def _spoil(folder: Path) -> None:
@@ -66,7 +117,9 @@ def test_no_refusal_names_the_patient(
     case: BrokenSeries, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    folder = save(_plant(case.slices()), tmp_path / f"{CANARY}^Jane" / "ct")
+    folder = save(
+        _plant(case.slices(), PERSON_GROUPS), tmp_path / f"{CANARY}^Jane" / "ct"
+    )
     with pytest.raises(CemscopeError) as refusal:
         read_series(folder)
     said = str(refusal.value) + caplog.text
@@ -171,3 +224,37 @@ def test_silence_ends_with_the_reading(tmp_path: Path) -> None:
     read_series(save(datasets(), tmp_path / "ct"))
     assert pydicom.config.settings.reading_validation_mode == mode
     assert logging.getLogger("pydicom").filters == filters
+
+
+def test_a_time_of_day_is_not_told(tmp_path: Path) -> None:
+    """Two scans in one series are told apart by rank: times identify, too."""
+    later = datasets(phantom_ct(origin_lps_mm=(-40.0, -60.0, -309.7)))
+    for index, dataset in enumerate(later):
+        dataset.SOPInstanceUID = f"2.25.{index + 1}"
+        dataset.AcquisitionTime = "135917"
+    folder = save([*datasets(), *later], tmp_path / "ct")
+    with pytest.raises(CemscopeError, match="acquisition time 2 of 2") as refusal:
+        read_series(folder)
+    assert "135917" not in str(refusal.value) + _everything_said(list_series(folder))
+
+
+def test_a_name_in_capitals_for_a_code_is_not_quoted(tmp_path: Path) -> None:
+    slices = datasets()
+    for dataset in slices:
+        dataset.Modality = "CANARY JANE"
+        dataset.AcquisitionNumber = None
+        dataset.add_new("AcquisitionNumber", "LO", "CANARY JANE")
+    with pytest.raises(CemscopeError, match="found UNKNOWN") as refusal:
+        read_series(save(slices, tmp_path / "ct"))
+    assert "CANARY" not in str(refusal.value)
+
+
+def test_inspect_says_nothing_of_the_patient(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = save(_plant(datasets()), tmp_path / f"{CANARY}^Jane" / "ct")
+    for options in ([], ["--json"], ["-vv"]):
+        assert main(["inspect", str(folder), *options]) == 0
+        captured = capfd.readouterr()
+        assert captured.out
+        assert CANARY not in captured.out + captured.err

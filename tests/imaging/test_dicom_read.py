@@ -1,21 +1,18 @@
 """What is written is read back: voxels, positions, scales, encodings."""
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
 from cases.series import datasets, phantom_ct, save, sheared_ct
-from cemscope.dicom import list_series, read_series
+from cemscope.dicom import read_series
 from cemscope.testing.dicom_writer import (
     PixelEncoding,
     SeriesIdentity,
@@ -86,14 +83,6 @@ def test_any_orientation_is_read_back(
     assert found.geometry.frame_of_reference_uid == "1.2.3.4"
 
 
-def test_file_order_and_instance_numbers_do_not_matter(tmp_path: Path) -> None:
-    slices = datasets()
-    for number, dataset in enumerate(slices):
-        dataset.InstanceNumber = (number * 7) % 20
-        dataset.SliceLocation = "0"
-    assert_same_volume(read_series(save(slices, tmp_path / "ct")), phantom_ct())
-
-
 def test_a_feet_first_scan_is_stacked_along_its_normal(tmp_path: Path) -> None:
     axes = np.array([[0, 0, -1.0], [0, 1, 0], [1, 0, 0]])
     ct = phantom_ct(directions_lps=axes)
@@ -144,64 +133,6 @@ def test_metal_artefact_reduction_is_recognised(
     assert found.acquisition.metal_artifact_reduction is expected
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        WriteOptions(preamble=False),
-        WriteOptions(PixelEncoding.IMPLICIT_LE, file_meta=False),
-        WriteOptions(PixelEncoding.IMPLICIT_LE, preamble=False),
-    ],
-    ids=["no_preamble", "bare", "implicit_no_preamble"],
-)
-def test_files_without_preamble_or_meta_are_read(
-    options: WriteOptions, tmp_path: Path
-) -> None:
-    folder = save(datasets(), tmp_path / "ct", options)
-    (folder / "readme.txt").write_text("stray file")
-    assert_same_volume(read_series(folder), phantom_ct())
-
-
-def test_a_zip_is_read_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    folder = save(datasets(), tmp_path / "ct")
-    archive = tmp_path / "export.bin"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
-        for path in folder.iterdir():
-            target.write(path, f"../../../{path.name}")
-        target.writestr("__MACOSX/._0001", "resource fork")
-    before = sorted(tmp_path.rglob("*"))
-    assert_same_volume(read_series(archive), phantom_ct())
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def _enhanced(slices: list[Dataset], path: Path) -> Path:
-    for dataset in slices:
-        dataset.file_meta = pydicom.dataset.FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    converted = hd.legacy.LegacyConvertedEnhancedCTImage(
-        slices,
-        series_instance_uid="2.25.77",
-        series_number=9,
-        sop_instance_uid="2.25.78",
-        instance_number=1,
-    )
-    converted.save_as(path)
-    return path
-
-
-def test_an_enhanced_multi_frame_object_is_read(tmp_path: Path) -> None:
-    options = WriteOptions(
-        rescale_intercept=tuple(-8192.0 + i for i in range(20)),
-    )
-    path = _enhanced(datasets(options=options)[::-1], tmp_path / "enhanced.dcm")
-    save(datasets(identity=SeriesIdentity(series_key="other")), tmp_path)
-    (listed,) = list_series(path)
-    assert listed.measurable
-    found = read_series(path)
-    assert_same_volume(found, phantom_ct())
-    assert found.source is not None
-    assert set(found.source.sop_instance_uids) == {"2.25.78"}
-
-
 @dataclass(frozen=True, slots=True)
 class Scale:
     """A stored scale, the volume's top, and what must be reported as its ceiling."""
@@ -250,29 +181,6 @@ def test_scales_keep_their_values_and_ceilings(scale: Scale, tmp_path: Path) -> 
     found = read_series(tmp_path)
     np.testing.assert_array_equal(found.hu, hu)
     assert found.clipped_at_hu == scale.clipped_at_hu
-
-
-def test_values_over_int16_are_clamped_and_noticed(tmp_path: Path) -> None:
-    slices = datasets(options=WriteOptions(rescale_slope=10.0))
-    stored = np.frombuffer(slices[3].PixelData, "<u2").copy()
-    stored[:5] = (33000 + 8192) // 10
-    slices[3].PixelData = stored.tobytes()
-    found = read_series(save(slices, tmp_path / "ct"))
-    assert int((found.hu == 32767).sum()) == 5
-    assert found.clipped_at_hu == 32767
-    (notice,) = [n for n in found.notices if n.code == "hu_over_int16"]
-    assert "5 voxels" in notice.message
-
-
-def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
-    ct = phantom_ct()
-    ct = replace(ct, hu=(ct.hu // 4 * 4).astype(np.int16))
-    options = WriteOptions(
-        rescale_slope=tuple(float(1 + i % 2) for i in range(20)),
-        rescale_intercept=tuple(-2000.0 - 4 * i for i in range(20)),
-    )
-    write_series(ct, tmp_path, options=options)
-    np.testing.assert_array_equal(read_series(tmp_path).hu, ct.hu)
 
 
 def _circle(ct: CTVolume) -> np.ndarray:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.data import get_testdata_file, get_testdata_files
 
 from cemscope.dicom import list_series, read_series
+from cemscope.errors import SeriesError
 from cemscope.volume import PADDING_HU
 
 
@@ -86,3 +89,45 @@ def test_labels_fall_on_bone(real: RealSeries, cemscope_data: Path) -> None:
     elsewhere = np.median(ct.hu[tuple(mirrored.T)])
     assert inside > 60
     assert inside > elsewhere + 20
+
+
+PYDICOM_FILES = sorted(
+    Path(name)
+    for name in get_testdata_files()
+    if Path(name).is_file() and "dicomdirtests" not in name
+)
+
+
+@pytest.mark.parametrize("path", PYDICOM_FILES, ids=lambda p: p.name)
+def test_pydicoms_own_files_give_a_volume_or_our_error(path: Path) -> None:
+    """Scanners' files of all kinds, many broken on purpose; none is a spine."""
+    with pytest.raises(SeriesError) as refusal:
+        read_series(path)
+    assert str(path.parent) not in str(refusal.value)
+
+
+def test_pydicoms_media_are_listed() -> None:
+    """Its exchange medium holds CT series of a few slices, MR and CR."""
+    folder = Path(pydicom.data.__file__).parent / "test_files" / "dicomdirtests"
+    if not (folder / "DICOMDIR").is_file():
+        pytest.skip("this pydicom ships no exchange medium")
+    by_folder = {s.name: s.slices for s in list_series(folder)}
+    assert by_folder == {s.name: s.slices for s in list_series(folder / "DICOMDIR")}
+    assert {s.modality for s in list_series(folder)} >= {"CT", "MR"}
+
+
+@pytest.mark.parametrize(
+    ("name", "modality", "rows"),
+    [
+        ("CT_small.dcm", "CT", 128),
+        ("MR_small.dcm", "MR", 64),
+        ("eCT_Supplemental.dcm", "CT", 512),
+    ],
+)
+def test_what_pydicoms_files_hold_is_told(name: str, modality: str, rows: int) -> None:
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"this pydicom ships no {name}")
+    series = list_series(Path(str(path)))
+    assert {s.modality for s in series} == {modality}
+    assert {s.rows for s in series} == {rows}

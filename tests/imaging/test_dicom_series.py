@@ -20,7 +20,6 @@ from cemscope.dicom import (
 )
 from cemscope.dicom.kernel import kernel_sharpness
 from cemscope.errors import (
-    DuplicateSliceError,
     MixedSeriesError,
     NoSeriesError,
     NotCTError,
@@ -168,12 +167,6 @@ def test_overlapping_acquisitions_must_be_named(
     assert second.geometry.origin_lps_mm[2] == pytest.approx(-310.0 + shift_mm)
 
 
-def test_two_phases_without_any_label_are_duplicates(tmp_path: Path) -> None:
-    second = _acquisition(1, 0, 20, 0.0)
-    with pytest.raises(DuplicateSliceError, match="20 slice positions"):
-        read_series(save([*datasets(), *second], tmp_path / "ct"))
-
-
 def test_step_and_shoot_rotations_stay_one_series(tmp_path: Path) -> None:
     slices = [d for n in range(5) for d in _acquisition(n + 1, 4 * n, 4 * n + 4, 0.0)]
     (series,) = list_series(save(slices, tmp_path / "ct"))
@@ -283,3 +276,47 @@ def test_damaged_and_encrypted_archives_are_refused(tmp_path: Path) -> None:
 )
 def test_kernels_are_classified(kernel: str | None, expected: KernelSharpness) -> None:
     assert kernel_sharpness(kernel) is expected
+
+
+def test_a_tie_is_told_and_stable(tmp_path: Path) -> None:
+    for key in ("one", "two"):
+        save(_series(key), tmp_path / key)
+    choice = choose_series(list_series(tmp_path))
+    first, second = sorted((_uid("one"), _uid("two")))
+    assert choice.chosen.name == first
+    assert f"as suitable as {second}" in choice.reason
+    assert choice.rejected[0].reason == "equally suitable; the first by UID is taken"
+    (notice,) = read_series(choice.chosen).notices
+    assert notice.code == "series_tie"
+    assert second in notice.message
+    backwards = choose_series(tuple(reversed(list_series(tmp_path))))
+    assert backwards.chosen.name == first
+
+
+def test_metal_artefact_reduction_is_told_apart(tmp_path: Path) -> None:
+    plain = _series("plain")
+    reduced = _series("reduced", SeriesDescription="Spine 1.0 iMAR")
+    save(plain, tmp_path / "plain")
+    save(reduced, tmp_path / "reduced")
+    choice = choose_series(list_series(tmp_path))
+    assert choice.chosen.name == _uid("plain")
+    (other,) = choice.rejected
+    assert other.series.acquisition.metal_artifact_reduction
+    assert "metal artefact reduction" in other.reason
+
+
+def test_both_reconstructions_of_one_series_uid_are_told_apart(tmp_path: Path) -> None:
+    reduced = _series("axial", SeriesDescription="Spine 1.0 O-MAR")
+    for index, dataset in enumerate(reduced):
+        dataset.SOPInstanceUID = f"2.25.{index + 1}"
+    listed = list_series(save([*datasets(), *reduced], tmp_path / "ct"))
+    assert {s.acquisition.metal_artifact_reduction for s in listed} == {True, False}
+    assert all(s.measurable for s in listed)
+
+
+def test_uneven_series_have_no_spacing(tmp_path: Path) -> None:
+    (series,) = list_series(save(datasets()[:8] + datasets()[10:], tmp_path / "ct"))
+    assert series.spacing_mm is None
+    assert series.step_range_mm == pytest.approx((1.0, 3.0))
+    assert series.avoided_error_percent == pytest.approx((-62.7, 11.8), abs=0.1)
+    assert "complete series" in series.advice

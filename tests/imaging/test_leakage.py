@@ -1,4 +1,4 @@
-"""Leaks: volume and distance outside the body, place, owner; nothing invented."""
+"""Leaks in the whole measurement: volume, distance, place, owner; none invented."""
 
 from dataclasses import dataclass, replace
 
@@ -16,11 +16,13 @@ from cases.augmented_spines import (
     analysed,
     vertebroplasty,
 )
-from cemscope.findings import Certainty, NotAssessed
+from cemscope.findings import LeakType
 from cemscope.measurement.augmentation import CEMENT, LEAK, measure_augmentation
 from cemscope.testing.phantom_shapes import Ellipsoid, Solid
 from cemscope.testing.phantoms import Implant, Phantom, build_phantom
 from cemscope.volume import LabelMap, Mask
+
+B, S, C, D, _ = LeakType
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,14 @@ class LeakCase:
     extra: tuple[Solid, ...]
     location: str
     distance_mm: float
+    leak_type: LeakType
 
 
 CASES = (
-    LeakCase("disc", DISC_LEAK, "disc_superior", 4.5),
-    LeakCase("epidural", EPIDURAL_LEAK, "epidural", 8.0),
-    LeakCase("segmental vein", VEIN_LEAK, "paravertebral_left", 18.0),
-    LeakCase("prevertebral", PREVERTEBRAL_LEAK, "prevertebral", 8.0),
+    LeakCase("disc", DISC_LEAK, "disc_superior", 4.5, D),
+    LeakCase("epidural", EPIDURAL_LEAK, "epidural", 8.0, B),
+    LeakCase("segmental vein", VEIN_LEAK, "paravertebral_left", 18.0, S),
+    LeakCase("prevertebral", PREVERTEBRAL_LEAK, "prevertebral", 8.0, C),
 )
 
 
@@ -57,9 +60,8 @@ def test_leak_is_measured_and_placed(case: LeakCase) -> None:
     assert leak.locations[0] == case.location
     assert leak.volume_ml == pytest.approx(truth, abs=max(0.2 * truth, 0.02))
     assert leak.max_distance_mm == pytest.approx(case.distance_mm, abs=1.5)
-    assert leak.types == ()
-    assert leak.certainty is Certainty.INDETERMINATE
-    assert isinstance(leak.canal_encroachment_percent, NotAssessed)
+    assert leak.types == (case.leak_type,)
+    assert (leak.canal_encroachment_percent > 1.0) == (case.location == "epidural")
     assert found.total.leaked_ml == pytest.approx(leak.volume_ml, rel=0.05)
     index = np.round(phantom.ct.geometry.lps_to_index(leak.centroid_lps_mm)).astype(int)
     assert phantom.spine.labels.labels[tuple(index)] != 21

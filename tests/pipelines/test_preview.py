@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from cases.treated_spine import CEMENT, LEAK_LPS_MM, treated_spine
+from cemscope.findings import Certainty
 from cemscope_pipelines.pictures.composition import (
     CaseImages,
     axial_view,
+    leak_title,
     leak_view,
     long_views,
     worst_axial_view,
@@ -19,6 +21,7 @@ from cemscope_pipelines.pictures.preview import (
     MAX_HEIGHT_PX,
     MAX_WIDTH_PX,
     render_axial_views,
+    render_leak_views,
     render_preview,
     table_lines,
 )
@@ -116,11 +119,36 @@ def test_level_names_and_volumes_are_written_in() -> None:
 
 
 def test_there_is_an_axial_picture_per_augmented_level_and_leak() -> None:
-    titles = [title for title, _ in render_axial_views(IMAGES)]
-    assert titles == ["Axial L4", "Axial L4, leak L4-1"]
-    few = dataclasses.replace(IMAGES, settings=PictureSettings(max_axial_views=1))
-    assert len(render_axial_views(few)) == 1
+    assert [title for title, _ in render_axial_views(IMAGES)] == ["Axial L4"]
+    (picture,) = render_leak_views(IMAGES)
+    assert picture.leak_id == "L4-1"
+    assert picture.title == "Leak L4-1, type B?"
+    none = PictureSettings(max_axial_views=0, max_leak_views=0)
+    few = dataclasses.replace(IMAGES, settings=none)
+    assert render_axial_views(few) == ()
+    assert render_leak_views(few) == ()
     assert render_axial_views(BARE) == ()
+
+
+def test_a_leak_is_in_the_middle_of_its_picture() -> None:
+    view = leak_view(IMAGES, IMAGES.leaks[0])
+    assert view is not None
+    row, column = view.plane.pixel_of(LEAK_LPS_MM)
+    rows, columns = view.plane.shape
+    assert (row, column) == pytest.approx((rows / 2, columns / 2), abs=1.0)
+    assert view.material_mm[2].any()
+    assert view.outlines["L4"].any()
+    shown = pixels(render_leak_views(IMAGES)[0].png)
+    assert share_near(shown, MATERIAL_COLOURS[2]) > 3e-4
+
+
+def test_an_uncertain_type_has_a_question_mark() -> None:
+    leak = IMAGES.leaks[0]
+    sure = dataclasses.replace(leak, certainty=Certainty.DEFINITE)
+    untold = dataclasses.replace(leak, types=())
+    assert leak_title(leak) == "Leak L4-1, type B?"
+    assert leak_title(sure) == "Leak L4-1, type B"
+    assert leak_title(untold) == "Leak L4-1, type not told"
 
 
 def test_an_axial_view_of_an_unknown_level_is_an_error() -> None:

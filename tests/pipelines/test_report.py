@@ -33,7 +33,7 @@ CEMENT = {
 }  # fmt: skip
 LEAK = {
     "id", "scheme", "types", "certainty", "locations", "volume_ml", "max_distance_mm",
-    "centroid_lps_mm", "canal_encroachment_percent",
+    "centroid_lps_mm", "canal_encroachment_percent", "evidence",
 }  # fmt: skip
 SCREW = {
     "id", "level", "side", "head_lps_mm", "tip_lps_mm", "diameter_mm", "length_mm",

@@ -2,6 +2,7 @@
 
 from cemscope.dicom.hounsfield import HounsfieldSettings
 from cemscope.dicom.kernel import KernelSharpness
+from cemscope.dicom.limits import InputLimits
 from cemscope.dicom.reader import ReadSettings, read_series
 from cemscope.dicom.series import InputScan, SeriesSummary, list_series, scan_input
 from cemscope.dicom.series_finding import FindingCode, SeriesFinding
@@ -11,6 +12,7 @@ from cemscope.dicom.suitability import RejectedSeries, SeriesChoice, choose_seri
 __all__ = [
     "FindingCode",
     "HounsfieldSettings",
+    "InputLimits",
     "InputScan",
     "KernelSharpness",
     "ReadSettings",

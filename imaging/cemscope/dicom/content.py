@@ -1,17 +1,22 @@
 """Checks that a part of a series holds CT values that can be decoded."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 from pydicom.config import IGNORE
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, CTImageStorage
 
 from cemscope.dicom.attributes import registered_name
+from cemscope.dicom.decoding import require_pixels
 from cemscope.dicom.header import CT_CLASSES, SliceHeader
+from cemscope.dicom.limits import GIB, InputLimits
 from cemscope.dicom.parts import LOCALIZER, SeriesPart, slice_name
 from cemscope.dicom.series_finding import FindingCode, SeriesFinding
 from cemscope.dicom.stack import orthonormal_axes
-from cemscope.volume import Notice
+from cemscope.dicom.stack_steps import percent_words
+from cemscope.errors import UnreadablePixelsError
+from cemscope.volume import PADDING_HU, Notice
 
 MAX_RESCALE_SLOPE = 100.0
 """HU per stored value. Extended scales use 1 to 10; more is a damaged header."""
@@ -30,23 +35,73 @@ _THICK_SLICE_MM = 3.0
 _GAP_FRACTION = 1.05
 
 
-def content_findings(part: SeriesPart) -> tuple[SeriesFinding, ...]:
-    """Everything but the geometry that speaks against measuring a part."""
-    headers = part.headers
+def content_findings(
+    part: SeriesPart, headers: Sequence[SliceHeader], limits: InputLimits
+) -> tuple[SeriesFinding, ...]:
+    """Everything but the geometry that speaks against measuring a part.
+
+    Parameters
+    ----------
+    part, headers
+        A part, and its slices in the order in which messages count them.
+    limits
+        What is too large to be read.
+    """
     first = headers[0]
     findings = _kind_findings(first)
     if any(f.code is FindingCode.NOT_CT for f in findings):
         return tuple(findings)
     if part.stack is None:
         findings.append(_missing_geometry(headers))
+    findings += _size_findings(headers, limits)
     findings += _pixel_findings(headers)
     return tuple(findings)
+
+
+def volume_findings(
+    shape: tuple[int, int, int], limits: InputLimits
+) -> tuple[SeriesFinding, ...]:
+    """Whether a volume of this shape may be allocated."""
+    gib = 2.0 * math.prod(shape) / GIB
+    if gib <= limits.max_volume_gib:
+        return ()
+    slices, rows, columns = shape
+    return (
+        SeriesFinding(
+            FindingCode.TOO_LARGE,
+            f"{slices} x {rows} x {columns} voxels need {gib:.1f} GiB, expected at "
+            f"most {limits.max_volume_gib:g} GiB",
+        ),
+    )
+
+
+def _size_findings(
+    headers: Sequence[SliceHeader], limits: InputLimits
+) -> list[SeriesFinding]:
+    findings = []
+    side = max(max(h.rows, h.columns) for h in headers)
+    if side > limits.max_rows_columns:
+        findings.append(
+            SeriesFinding(
+                FindingCode.TOO_LARGE,
+                f"slices claim {side} rows or columns, expected at most "
+                f"{limits.max_rows_columns}",
+            )
+        )
+    if len(headers) > limits.max_slices:
+        findings.append(
+            SeriesFinding(
+                FindingCode.TOO_LARGE,
+                f"found {len(headers)} slices, expected at most {limits.max_slices}",
+            )
+        )
+    return findings
 
 
 def content_notices(part: SeriesPart) -> tuple[Notice, ...]:
     """List what a reader should know of a part that can be measured."""
     first = part.headers[0]
-    notices = []
+    notices = list(_grid_notices(part))
     if part.uid_is_made_up:
         notices.append(
             Notice(
@@ -78,6 +133,25 @@ def content_notices(part: SeriesPart) -> tuple[Notice, ...]:
             )
         )
     return (*notices, *_thickness_notices(part))
+
+
+def _grid_notices(part: SeriesPart) -> Iterator[Notice]:
+    """Tell what was repaired."""
+    if part.copies:
+        yield Notice(
+            "copies_left_out",
+            f"{part.copies} slices lie in the input twice with equal pixels; the "
+            "copies were left out",
+        )
+    report = part.report
+    if report is not None and report.is_sheared and not report.findings:
+        error = percent_words(*report.avoided_error_percent)
+        yield Notice(
+            "gantry_tilt",
+            f"{report.tilt_words}; each slice was moved within its plane onto an "
+            "orthogonal grid (linear interpolation), what the scan did not see became "
+            f"{PADDING_HU} HU. Stacked as they are, volumes would be off by {error}",
+        )
 
 
 def _thickness_notices(part: SeriesPart) -> list[Notice]:
@@ -210,7 +284,30 @@ def _pixel_findings(headers: Sequence[SliceHeader]) -> list[SeriesFinding]:
                 f"{slice_name(odd[0])})",
             )
         )
+    elif not unknown:
+        findings += _missing_pixels(headers)
     return findings
+
+
+def _missing_pixels(headers: Sequence[SliceHeader]) -> list[SeriesFinding]:
+    """Files that cannot hold the pixels they claim."""
+    first = ""
+    count = 0
+    for header in headers:
+        try:
+            require_pixels(header)
+        except UnreadablePixelsError as error:
+            count += 1
+            first = first or f"{slice_name(header)}, {error}"
+    if not count:
+        return []
+    return [
+        SeriesFinding(
+            FindingCode.UNREADABLE_PIXELS,
+            f"the pixels of {count} of {len(headers)} slices are missing or cut "
+            f"short (first: {first})",
+        )
+    ]
 
 
 def can_decode(transfer_syntax_uid: str) -> bool:

@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from cemscope.dicom.archive import open_archive
+from cemscope.dicom.deflated import inflate_dataset
+from cemscope.dicom.limits import InputLimits
 from cemscope.errors import NoSeriesError
 
-MAX_MEMBER_BYTES = 2 * 1024**3
-"""Largest zip member that is read (a multi-frame CT of 2000 slices has 1 GiB)."""
-
 _PREFIX_OFFSET = 128
-_SNIFF_BYTES = _PREFIX_OFFSET + 4
+SNIFF_BYTES = _PREFIX_OFFSET + 4
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 _MAX_FIRST_LENGTH = 1024
 
@@ -34,10 +34,20 @@ class FileEntry:
     """One file on disk, or one member of a zip archive.
 
     Paths can hold a patient's name: neither goes into a message or a log.
+
+    Attributes
+    ----------
+    path : Path
+        File or archive.
+    member : str or None
+        Name in the archive.
+    deflated : bool
+        Whether the data set in it is deflated; `InputFiles.open` inflates it.
     """
 
     path: Path
     member: str | None = None
+    deflated: bool = False
 
 
 class InputFiles:
@@ -46,26 +56,33 @@ class InputFiles:
     Parameters
     ----------
     path
-        Folder (searched with its subfolders), DICOM file or zip archive.
+        Folder (searched with its subfolders), DICOM file or zip archive. A DICOMDIR
+        stands for the folder it lies in.
+    limits
+        What is too large to be read.
 
     Raises
     ------
     NoSeriesError
-        If the path does not exist, or the file is locked or damaged.
+        If the path does not exist, the file is locked or damaged, or an archive is
+        not safe to read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: InputLimits | None = None) -> None:
         self._path = path
+        self.limits = limits or InputLimits()
         self._archive: zipfile.ZipFile | None = None
         if not path.exists():
             raise NoSeriesError(
                 "expected a folder, a DICOM file or a zip archive, but the input path "
                 "does not exist. Check its spelling."
             )
-        if path.is_file():
+        if path.is_file() and path.name.upper() == "DICOMDIR":
+            self._path = path.parent
+        elif path.is_file():
             try:
                 if _is_zip(path):
-                    self._archive = zipfile.ZipFile(path)
+                    self._archive = open_archive(path, self.limits)
             except READ_ERRORS:
                 raise NoSeriesError(
                     "the input file cannot be opened: it is locked or damaged. "
@@ -91,7 +108,8 @@ class InputFiles:
     def entries(self) -> Iterator[FileEntry]:
         """All regular files, in the order of their names.
 
-        Links to folders are not followed, so that the search ends.
+        Links to folders are not followed, so that the search ends; devices and pipes
+        are left out.
         """
         if self._archive is not None:
             for name in sorted(
@@ -110,37 +128,43 @@ class InputFiles:
 
     @contextmanager
     def open(self, entry: FileEntry) -> Iterator[BinaryIO]:
-        """Open a file for reading; zip members are held in memory.
+        """Open a file for reading from its start to its end.
 
         Raises
         ------
-        OSError, RuntimeError, zipfile.BadZipFile, zlib.error
-            One of `READ_ERRORS`, if the file cannot be read.
+        OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
+            One of `READ_ERRORS`, if the file cannot be read or inflates to too much.
         """
+        with self._open_plain(entry) as stream:
+            if entry.deflated:
+                yield io.BytesIO(inflate_dataset(stream, self.limits))
+            else:
+                yield stream
+
+    @contextmanager
+    def _open_plain(self, entry: FileEntry) -> Iterator[BinaryIO]:
         if entry.member is None:
-            with entry.path.open("rb") as stream:
+            with entry.path.open("rb", buffering=0) as stream:
                 yield stream
         elif self._archive is not None:
-            if self._archive.getinfo(entry.member).file_size > MAX_MEMBER_BYTES:
-                raise OSError("the zip member is too large")
-            yield io.BytesIO(self._archive.read(entry.member))
+            with self._archive.open(entry.member) as member:
+                # typeshed calls it IO[bytes]; it reads, seeks and tells.
+                yield member  # type: ignore[misc]
         else:
-            with InputFiles(entry.path) as archive, archive.open(entry) as stream:
+            with (
+                InputFiles(entry.path, self.limits) as archive,
+                archive.open(entry) as stream,
+            ):
                 yield stream
 
-    def head(self, entry: FileEntry) -> bytes:
-        """First bytes of a file, enough for `looks_like_dicom`.
-
-        Raises
-        ------
-        OSError, RuntimeError, zipfile.BadZipFile, zlib.error
-            One of `READ_ERRORS`, if the file cannot be read.
-        """
-        if entry.member is not None and self._archive is not None:
-            with self._archive.open(entry.member) as stream:
-                return stream.read(_SNIFF_BYTES)
-        with entry.path.open("rb") as file:
-            return file.read(_SNIFF_BYTES)
+    def size(self, entry: FileEntry) -> int | None:
+        """Bytes of a file; None where only reading it can tell."""
+        if entry.deflated or (entry.member is not None and self._archive is None):
+            return None
+        if entry.member is None:
+            return entry.path.stat().st_size
+        assert self._archive is not None  # noqa: S101 - settled two lines above
+        return self._archive.getinfo(entry.member).file_size
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -149,7 +173,7 @@ def looks_like_dicom(head: bytes) -> bool:
     Files without preamble, or without file meta group, are recognised by a first
     element of group 0002 or 0008 with a plausible VR or length.
     """
-    if head[_PREFIX_OFFSET:_SNIFF_BYTES] == b"DICM":
+    if head[_PREFIX_OFFSET:SNIFF_BYTES] == b"DICM":
         return True
     if len(head) < 8 or head[:2] not in _FIRST_GROUPS or head[3] != 0:
         return False
@@ -160,5 +184,5 @@ def looks_like_dicom(head: bytes) -> bool:
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as stream:
-        head = stream.read(_SNIFF_BYTES)
+        head = stream.read(SNIFF_BYTES)
     return not looks_like_dicom(head) and zipfile.is_zipfile(path)

@@ -4,24 +4,22 @@ Enhanced multi-frame objects give one `SliceHeader` per frame.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
-import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
 )
 
-from cemscope.dicom.attributes import AttributeReader, registered_name
+from cemscope.dicom.attributes import AttributeReader
+from cemscope.dicom.code_terms import MODALITIES, RESCALE_TYPES
 from cemscope.dicom.files import FileEntry
+from cemscope.dicom.limits import InputLimits
+from cemscope.dicom.pixel_format import PixelElement, PixelFormat
 
 CT_CLASSES = frozenset(
     (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -35,48 +33,23 @@ _METAL_REDUCTION = re.compile(
 """Trade names of metal artefact reduction: Siemens iMAR, Philips O-MAR, Canon SEMAR,
 GE Smart MAR (also written MARs)."""
 
+_TIME = re.compile(r"\d{2,14}(?:\.\d{1,6})?(?:[+-]\d{4})?")
+
 Triple = tuple[float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class PixelFormat:
-    """How the pixels of one slice are stored.
+_LARGEST_COSINE = 1.1
+_FARTHEST_MM = 1e5
+"""Positions beyond 100 m are damage."""
 
-    Attributes
-    ----------
-    slope, intercept : float or None
-        Hounsfield unit = slope x stored + intercept; None where missing.
-    rescale_type : str
-        "HU", "" (means HU on CT), or another unit.
-    padding : tuple of int or None
-        Lowest and highest stored value that stand for padding.
-    lossy : bool
-        Whether the pixels went through lossy compression.
-    """
+_SPACING_MM = (0.005, 100.0)
+"""Pixels from micro-CT to scouts; anything else is damage."""
 
-    transfer_syntax_uid: str
-    bits_allocated: int
-    bits_stored: int
-    signed: bool
-    samples_per_pixel: int
-    photometric: str
-    slope: float | None
-    intercept: float | None
-    rescale_type: str
-    padding: tuple[int, int] | None
-    lossy: bool
+_MOST_BITS = 64
 
-    @property
-    def transfer_syntax_name(self) -> str:
-        """Name of the transfer syntax in DICOM PS3.6."""
-        return registered_name(self.transfer_syntax_uid)
 
-    @property
-    def stored_range(self) -> tuple[int, int]:
-        """Lowest and highest value that fit the stored bits."""
-        if self.signed:
-            return -(2 ** (self.bits_stored - 1)), 2 ** (self.bits_stored - 1) - 1
-        return 0, 2**self.bits_stored - 1
+class HeaderError(ValueError):
+    """A header that cannot be used; its text quotes no value but counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,76 +101,67 @@ class SliceHeader:
     acquisition_date: str | None
     metal_artifact_reduction: bool
     pixels: PixelFormat
+    pixel_element: PixelElement | None
 
 
-def read_dataset(stream: BinaryIO, *, with_pixels: bool) -> FileDataset:
-    """Read a DICOM file that may lack preamble and file meta group.
-
-    Raises
-    ------
-    Exception
-        Of any kind, with header values in its text, if the file is damaged.
-    """
-    dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=not with_pixels)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        dataset.file_meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian
-            if implicit
-            else ExplicitVRLittleEndian
-            if little
-            else ExplicitVRBigEndian
-        )
-    return dataset
-
-
-def slice_headers(dataset: FileDataset, entry: FileEntry) -> Iterator[SliceHeader]:
-    """One header per slice of a file; none for a DICOMDIR.
+def slice_headers(
+    dataset: FileDataset,
+    entry: FileEntry,
+    pixel_element: PixelElement | None,
+    limits: InputLimits,
+) -> Iterator[SliceHeader]:
+    """One header per slice of a file.
 
     Raises
     ------
-    ValueError
-        If the data set lacks what every object has.
+    HeaderError
+        If the data set lacks what every object has, or claims too many frames.
     Exception
         Of any kind, with header values in its text, if the file is damaged.
     """
-    meta = dataset.file_meta
-    sop_class = AttributeReader((dataset,)).uid("SOPClassUID") or AttributeReader(
-        (meta,)
-    ).uid("MediaStorageSOPClassUID")
-    if sop_class == MediaStorageDirectoryStorage:
-        return
+    source = AttributeReader((dataset,))
+    sop_class = sop_class_uid(dataset)
     if "Modality" not in dataset or (sop_class in CT_CLASSES and "Rows" not in dataset):
-        raise ValueError("the header ends before it says what the object is")
-    frames = AttributeReader((dataset,)).integer("NumberOfFrames") or 1
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    shared = dataset.get("SharedFunctionalGroupsSequence")
-    common = shared[0] if shared else Dataset()
-    if sop_class not in CT_CLASSES or not per_frame:
-        yield _slice_header(dataset, entry, sop_class, (dataset,), (0, frames))
-        return
-    for index in range(frames):
-        groups = (per_frame[index], common)
-        yield _slice_header(
-            dataset, entry, sop_class, (*_flatten(groups), dataset), (index, frames)
+        raise HeaderError("the header ends before it says what the object is")
+    frames = source.integer("NumberOfFrames") or 1
+    if not 1 <= frames <= limits.max_slices:
+        raise HeaderError(
+            f"an object claims {frames} frames, expected at most {limits.max_slices}"
         )
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    place = (entry, pixel_element)
+    if sop_class not in CT_CLASSES or not per_frame:
+        yield _slice_header(dataset, (dataset,), place, (0, frames))
+        return
+    if len(per_frame) != frames:
+        raise HeaderError(
+            f"an object claims {frames} frames and describes {len(per_frame)}"
+        )
+    shared = dataset.get("SharedFunctionalGroupsSequence")
+    common = _flatten(shared[0]) if shared else ()
+    for index in range(frames):
+        levels = (*_flatten(per_frame[index]), *common, dataset)
+        yield _slice_header(dataset, levels, place, (index, frames))
 
 
-def _flatten(groups: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """Items of the functional groups' macros, frame before shared."""
+def sop_class_uid(dataset: FileDataset) -> str:
+    """Read what kind of object it is, from the file meta group if need be."""
+    return AttributeReader((dataset,)).uid("SOPClassUID") or AttributeReader(
+        (dataset.file_meta,)
+    ).uid("MediaStorageSOPClassUID")
+
+
+def _flatten(group: Dataset) -> tuple[Dataset, ...]:
+    """Items of the functional group's macros."""
     return tuple(
-        element.value[0]
-        for group in groups
-        for element in group
-        if element.VR == "SQ" and element.value
+        element.value[0] for element in group if element.VR == "SQ" and element.value
     )
 
 
 def _slice_header(
     dataset: FileDataset,
-    entry: FileEntry,
-    sop_class: str,
     levels: tuple[Dataset, ...],
+    place: tuple[FileEntry, PixelElement | None],
     frame: tuple[int, int],
 ) -> SliceHeader:
     """Read a slice; ``levels`` are searched in turn for each attribute."""
@@ -207,29 +171,32 @@ def _slice_header(
     kernel = "\\".join(source.words("ConvolutionKernel")) or None
     hints = "\n".join((*image_type, kernel or "", source.text("SeriesDescription")))
     orientation = source.numbers("ImageOrientationPatient", 6)
+    if orientation is not None and max(map(abs, orientation)) > _LARGEST_COSINE:
+        orientation = None
     position = source.numbers("ImagePositionPatient", 3)
+    if position is not None and max(map(abs, position)) > _FARTHEST_MM:
+        position = None
     spacing = source.numbers("PixelSpacing", 2)
+    if (
+        spacing is not None
+        and not _SPACING_MM[0] <= min(spacing) <= max(spacing) <= (_SPACING_MM[1])
+    ):
+        spacing = None
     return SliceHeader(
-        entry=entry,
+        entry=place[0],
         frame_index=frame[0],
         frame_count=frame[1],
-        sop_class_uid=sop_class,
+        sop_class_uid=sop_class_uid(dataset),
         sop_instance_uid=source.uid("SOPInstanceUID")
         or AttributeReader((meta,)).uid("MediaStorageSOPInstanceUID"),
         study_instance_uid=source.uid("StudyInstanceUID"),
         series_instance_uid=source.uid("SeriesInstanceUID"),
         frame_of_reference_uid=source.uid("FrameOfReferenceUID"),
-        modality=source.code("Modality"),
+        modality=source.code("Modality", MODALITIES),
         image_type=image_type,
         instance_number=source.integer("InstanceNumber"),
         series_number=source.integer("SeriesNumber"),
-        timing=(
-            source.text("AcquisitionNumber") or source.text("FrameAcquisitionNumber"),
-            source.text("TemporalPositionIdentifier")
-            or source.text("TemporalPositionIndex"),
-            source.text("NominalPercentageOfCardiacPhase"),
-            source.text("AcquisitionTime") or source.text("FrameAcquisitionDateTime"),
-        ),
+        timing=_timing(source),
         rows=source.integer("Rows") or 0,
         columns=source.integer("Columns") or 0,
         orientation=None
@@ -246,28 +213,55 @@ def _slice_header(
         manufacturer=source.text("Manufacturer") or None,
         acquisition_date=_date(source),
         metal_artifact_reduction=_METAL_REDUCTION.search(hints) is not None,
-        pixels=_pixel_format(dataset, source),
+        pixels=_pixel_format(dataset, source, place[0].deflated),
+        pixel_element=place[1],
     )
 
 
-def _pixel_format(dataset: FileDataset, source: AttributeReader) -> PixelFormat:
+def _timing(source: AttributeReader) -> tuple[str, str, str, str]:
+    """Numbers and times only: a free text could name the patient."""
+    acquisition = _first_number(source, "AcquisitionNumber", "FrameAcquisitionNumber")
+    position = _first_number(
+        source, "TemporalPositionIdentifier", "TemporalPositionIndex"
+    )
+    phase = _first_number(source, "NominalPercentageOfCardiacPhase")
+    time = source.text("AcquisitionTime") or source.text("FrameAcquisitionDateTime")
+    return acquisition, position, phase, time if _TIME.fullmatch(time) else ""
+
+
+def _first_number(source: AttributeReader, *names: str) -> str:
+    for name in names:
+        value = source.number(name)
+        if value is not None:
+            return f"{value:g}"
+    return ""
+
+
+def _pixel_format(
+    dataset: FileDataset, source: AttributeReader, is_deflated: bool
+) -> PixelFormat:
     signed = source.integer("PixelRepresentation") == 1
-    bits = source.integer("BitsAllocated") or 0
+    bits = _bits(source, "BitsAllocated")
     return PixelFormat(
-        transfer_syntax_uid=AttributeReader((dataset.file_meta,)).uid(
-            "TransferSyntaxUID"
-        ),
+        transfer_syntax_uid=str(DeflatedExplicitVRLittleEndian)
+        if is_deflated
+        else AttributeReader((dataset.file_meta,)).uid("TransferSyntaxUID"),
         bits_allocated=bits,
-        bits_stored=source.integer("BitsStored") or 0,
+        bits_stored=_bits(source, "BitsStored"),
         signed=signed,
         samples_per_pixel=source.integer("SamplesPerPixel") or 0,
         photometric=source.text("PhotometricInterpretation"),
         slope=source.number("RescaleSlope"),
         intercept=source.number("RescaleIntercept"),
-        rescale_type=source.code("RescaleType"),
+        rescale_type=source.code("RescaleType", RESCALE_TYPES),
         padding=_padding(source, bits, signed),
         lossy=source.text("LossyImageCompression") == "01",
     )
+
+
+def _bits(source: AttributeReader, name: str) -> int:
+    bits = source.integer(name) or 0
+    return bits if 0 <= bits <= _MOST_BITS else 0
 
 
 def _padding(

@@ -1,12 +1,14 @@
 """From stored values to Hounsfield units: rescale, padding, and the scale's ceiling."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cemscope.dicom.header import PixelFormat
+from cemscope.dicom.pixel_format import PixelFormat
 from cemscope.errors import UnreadablePixelsError
 from cemscope.materials import CLIP_CEILING_12_BIT_HU
 from cemscope.volume import PADDING_HU, HUArray
@@ -48,10 +50,20 @@ class SliceConversion:
         Voxels that hold padding.
     overflow_voxels : int
         Voxels over 32767 HU, set to 32767.
+    highest_hu : int
+        Highest value.
+    ceiling_voxels : int
+        Voxels at ``highest_hu`` if that is a possible end of the scale, else 0.
     """
 
     padded_voxels: int
     overflow_voxels: int
+    highest_hu: int
+    ceiling_voxels: int
+
+    def with_padding(self, voxels: int) -> "SliceConversion":
+        """Copy it with another count of padded voxels."""
+        return replace(self, padded_voxels=voxels)
 
 
 def convert_slice(
@@ -65,7 +77,7 @@ def convert_slice(
     Parameters
     ----------
     stored
-        Stored values, shape (rows, columns).
+        Stored values, shape (rows, columns). May lie in the memory of ``target``.
     pixels
         This slice's own rescale and padding.
     target
@@ -89,8 +101,8 @@ def convert_slice(
             and lowest + shift >= PADDING_HU
             and highest + shift <= _INT16.max
         ):
-            np.add(stored, np.int32(shift), out=target, casting="unsafe")
-            return SliceConversion(padded_voxels=0, overflow_voxels=0)
+            _add_shift(stored, shift, target)
+            return _measured(target, pixels, 0, 0, highest + shift)
         hu = stored.astype(np.int32) + shift
     else:
         exact = stored.astype(np.float64) * pixels.slope + pixels.intercept
@@ -101,37 +113,56 @@ def convert_slice(
     np.clip(hu, PADDING_HU, _INT16.max, out=hu)
     hu[padded] = PADDING_HU
     target[...] = hu
-    return SliceConversion(int(padded.sum()), int(overflow.sum()))
+    counts = int(padded.sum()), int(overflow.sum())
+    return _measured(target, pixels, *counts, int(hu.max()))
+
+
+def _add_shift(stored: StoredArray, shift: int, target: HUArray) -> None:
+    """Add in the 16 bits of the target; right wherever the sum fits int16."""
+    if stored.dtype.itemsize == 2 and stored.dtype.isnative:
+        bits = stored.view(np.uint16)
+        np.add(bits, np.uint16(shift % 2**16), out=target.view(np.uint16))
+    else:
+        np.add(stored, np.int32(shift), out=target, casting="unsafe")
+
+
+def _measured(
+    target: HUArray, pixels: PixelFormat, padded: int, overflow: int, highest: int
+) -> SliceConversion:
+    at_ceiling = 0
+    if highest in _possible_ceilings_hu(pixels):
+        at_ceiling = int(np.count_nonzero(target == highest))
+    return SliceConversion(padded, overflow, highest, at_ceiling)
 
 
 def clip_ceiling_hu(
-    hu: HUArray, pixels: PixelFormat, settings: HounsfieldSettings
+    slices: Iterable[SliceConversion], settings: HounsfieldSettings
 ) -> int | None:
     """Find the ceiling at which the scale of a volume ends.
 
     The highest value of the volume is a ceiling if at least ``min_clipped_voxels``
     lie exactly there and it is the end of a scale: 3071 (the usual 12 bits), 30710
     (the same with slope 10), the end of the stored bits or of 12 bits under the
-    series' rescale, or 32767.
+    slice's rescale, or 32767.
 
     Returns
     -------
     int or None
         None where the highest value is an ordinary measurement.
     """
-    highest = int(hu.max())
-    if highest not in _possible_ceilings_hu(pixels):
-        return None
-    count = sum(int(np.count_nonzero(plane == highest)) for plane in hu)
+    found = tuple(slices)
+    highest = max(s.highest_hu for s in found)
+    count = sum(s.ceiling_voxels for s in found if s.highest_hu == highest)
     return highest if count >= settings.min_clipped_voxels else None
 
 
-def _possible_ceilings_hu(pixels: PixelFormat) -> set[int]:
+@lru_cache(maxsize=1024)
+def _possible_ceilings_hu(pixels: PixelFormat) -> frozenset[int]:
     ceilings = {CLIP_CEILING_12_BIT_HU, 10 * CLIP_CEILING_12_BIT_HU, _INT16.max}
     slope, intercept = pixels.slope or 1.0, pixels.intercept or 0.0
     for stored in (pixels.stored_range[1], 2**12 - 1, 2**15 - 1, 2**16 - 1):
         ceilings.add(int(np.clip(np.rint(stored * slope + intercept), 0, _INT16.max)))
-    return ceilings
+    return frozenset(ceilings)
 
 
 def _tagged_padding(

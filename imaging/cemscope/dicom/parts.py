@@ -26,6 +26,9 @@ LOCALIZER = "LOCALIZER"
 
 _ACQUISITION_TIME = 3
 
+_MOST_ORIENTATIONS = 500
+"""More orientations in one series are no images of a body; the rest stays together."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeriesPart:
@@ -44,6 +47,8 @@ class SeriesPart:
         "" where its form already does.
     headers : tuple of SliceHeader
         In no order.
+    copies : int
+        Copies of slices that were left out.
     stack : SliceStack or None
         Positions; None where the headers lack them.
     report : StackReport or None
@@ -56,6 +61,7 @@ class SeriesPart:
     count: int
     acquisition_label: str
     headers: tuple[SliceHeader, ...]
+    copies: int
     stack: SliceStack | None
     report: StackReport | None
 
@@ -97,6 +103,7 @@ def series_parts(
                     count=len(pieces),
                     acquisition_label=label,
                     headers=tuple(piece),
+                    copies=0,
                     stack=stack,
                     report=None if stack is None else check_stack(stack, settings),
                 )
@@ -165,7 +172,7 @@ def _by_form(
     headers: Sequence[SliceHeader], settings: StackSettings
 ) -> list[list[SliceHeader]]:
     """Split by what one grid must share: size, kernel, tube voltage, orientation."""
-    forms: dict[Hashable, list[list[SliceHeader]]] = {}
+    forms: dict[Hashable, _Orientations] = {}
     for header in headers:
         spacing = header.pixel_spacing_mm
         key = (
@@ -179,25 +186,34 @@ def _by_form(
             header.kernel,
             header.kvp,
             header.pixels.rescale_type,
-            header.orientation is None or header.position is None,
+            header.metal_artifact_reduction,
+            header.orientation is None,
+            header.position is None,
         )
-        clusters = forms.setdefault(key, [])
-        for cluster in clusters:
-            if _same_orientation(cluster[0], header, settings.orientation_tolerance):
-                cluster.append(header)
-                break
+        form = forms.setdefault(key, _Orientations(settings.orientation_tolerance))
+        form.add(header)
+    return [cluster for form in forms.values() for cluster in form.clusters]
+
+
+class _Orientations:
+    """Slices of one form, sorted by orientation; the first slice stands for each."""
+
+    def __init__(self, tolerance: float) -> None:
+        self.clusters: list[list[SliceHeader]] = []
+        self._tolerance = tolerance
+        self._known = np.empty((0, 6))
+
+    def add(self, header: SliceHeader) -> None:
+        cosines = np.array(header.orientation or np.zeros((2, 3))).ravel()
+        same = np.abs(self._known - cosines) <= self._tolerance
+        fits = np.flatnonzero(same.all(axis=1))
+        if fits.size:
+            self.clusters[int(fits[0])].append(header)
+        elif len(self.clusters) == _MOST_ORIENTATIONS:
+            self.clusters[-1].append(header)
         else:
-            clusters.append([header])
-    return [cluster for clusters in forms.values() for cluster in clusters]
-
-
-def _same_orientation(
-    first: SliceHeader, second: SliceHeader, tolerance: float
-) -> bool:
-    if first.orientation is None or second.orientation is None:
-        return first.orientation is second.orientation
-    difference = np.array(first.orientation) - np.array(second.orientation)
-    return bool(np.abs(difference).max() <= tolerance)
+            self._known = np.vstack([self._known, cosines])
+            self.clusters.append([header])
 
 
 def _by_acquisition(
@@ -223,22 +239,32 @@ def _by_acquisition(
         values = sorted({h.timing[field] for h in headers})
         if not 1 < len(values) <= len(headers) / 2:
             continue
-        members = [[h for h in headers if h.timing[field] == v] for v in values]
+        indices: dict[str, list[int]] = {value: [] for value in values}
+        for index, header in enumerate(headers):
+            indices[header.timing[field]].append(index)
+        members = [[headers[i] for i in indices[value]] for value in values]
         ranges = [
-            (float(part.min()), float(part.max()))
-            for part in (
-                along[[h.timing[field] == value for h in headers]] for value in values
-            )
+            (float(along[indices[v]].min()), float(along[indices[v]].max()))
+            for v in values
         ]
         overlap = _overlap(ranges, settings.same_position_mm)
         if field == _ACQUISITION_TIME and not faulty:
             overlap = False
         if overlap or (faulty and all(_is_regular(m, settings) for m in members)):
             return [
-                (f"{name} {value or 'none'}", piece)
-                for value, piece in zip(values, members, strict=True)
+                (_label(field, name, value, number, len(values)), piece)
+                for number, (value, piece) in enumerate(
+                    zip(values, members, strict=True), start=1
+                )
             ]
     return [("", headers)]
+
+
+def _label(field: int, name: str, value: str, number: int, count: int) -> str:
+    """Say what sets a part off; a time of day is told by its rank alone."""
+    if field == _ACQUISITION_TIME:
+        return f"{name} {number} of {count}"
+    return f"{name} {value or 'none'}"
 
 
 def _overlap(ranges: list[tuple[float, float]], tolerance_mm: float) -> bool:

@@ -1,27 +1,26 @@
 """Reads one CT series into a volume in Hounsfield units."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom.uid import CTImageStorage
 
-from cemscope.dicom.decoding import decode_frame, read_for_decoding
-from cemscope.dicom.files import READ_ERRORS, FileEntry, InputFiles
-from cemscope.dicom.header import SliceHeader
+from cemscope.dicom.files import InputFiles
 from cemscope.dicom.hounsfield import (
     HounsfieldSettings,
     SliceConversion,
     clip_ceiling_hu,
-    convert_slice,
 )
+from cemscope.dicom.limits import InputLimits
 from cemscope.dicom.parts import made_up_uid, slice_name
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series import SeriesSummary, list_series
 from cemscope.dicom.stack import StackSettings
 from cemscope.dicom.suitability import choose_series
+from cemscope.dicom.voxels import VoxelReader
 from cemscope.errors import UnreadablePixelsError
 from cemscope.geometry import VoxelGeometry
 from cemscope.volume import CTVolume, HUArray, Notice, SeriesSource
@@ -30,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with the number of slices done and of all slices."""
-
-
-_FileJobs = list[tuple[int, SliceHeader]]
-"""The slices of one file with their indices in the volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +41,13 @@ class ReadSettings:
         Tolerances of the geometry checks.
     hounsfield : HounsfieldSettings
         Padding and clipping.
+    limits : InputLimits
+        What is too large to be read, and the processes that decode.
     """
 
     stack: StackSettings = field(default_factory=StackSettings)
     hounsfield: HounsfieldSettings = field(default_factory=HounsfieldSettings)
+    limits: InputLimits = field(default_factory=InputLimits)
 
 
 def read_series(
@@ -76,7 +74,9 @@ def read_series(
     -------
     CTVolume
         Slices along the normal of the image plane, whatever the order of the files.
-        Peak memory is one int16 volume and a few slices.
+        Slices of a tilted gantry are moved onto an orthogonal grid; their own grid
+        is ``source.scanned_geometry``. Peak memory is one int16 volume and a few
+        slices.
 
     Raises
     ------
@@ -91,22 +91,13 @@ def read_series(
     """
     settings = settings or ReadSettings()
     if not isinstance(source, SeriesSummary):
-        listed = list_series(Path(source), settings.stack)
+        listed = list_series(Path(source), settings.stack, settings.limits)
         source = choose_series(listed, series_uid).chosen
     if source.geometry is None:
         raise source.refusal()
     with silenced_pydicom():
         hu, conversions = _read_voxels(source, source.geometry, settings, progress)
     return _volume(source, source.geometry, hu, conversions, settings)
-
-
-@dataclass(frozen=True, slots=True)
-class _SliceResult:
-    """Outcome of one slice: a conversion, or why there is none."""
-
-    header: SliceHeader
-    conversion: SliceConversion | None
-    failure: str = ""
 
 
 def _read_voxels(
@@ -116,65 +107,37 @@ def _read_voxels(
     progress: Progress | None,
 ) -> tuple[HUArray, list[SliceConversion]]:
     hu = np.empty(geometry.shape, dtype=np.int16)
-    results: list[_SliceResult] = []
-    # One slice after the other: the decoders hold the interpreter's lock, so that two
-    # threads are no faster than one (JPEG 2000: 34 ms per slice either way).
-    with _inputs(series) as files:
-        for jobs in _jobs_by_file(series.headers):
-            results += _read_file(jobs, files, hu, settings.hounsfield)
-            if progress is not None:
-                progress(len(results), len(series.headers))
+    finished = 0
+
+    def done(slices: int) -> None:
+        nonlocal finished
+        finished += slices
+        if progress is not None:
+            progress(finished, len(series.headers))
+
+    with _inputs(series, settings.limits) as files:
+        reader = VoxelReader(
+            files, hu, series.shear, settings.hounsfield, settings.limits
+        )
+        results = reader.read(series.headers, done)
     failed = [r for r in results if r.conversion is None]
     if failed:
+        # Decoders finish in any order; the message is the same each time.
+        first = min(failed, key=lambda r: series.headers.index(r.header))
         raise UnreadablePixelsError(
             f"the pixels of {len(failed)} of {len(results)} slices of series "
-            f"{series.name} are unreadable; first: {slice_name(failed[0].header)}, "
-            f"{failed[0].failure}. Export the series from the PACS again."
+            f"{series.name} are unreadable; first: {slice_name(first.header)}, "
+            f"{first.failure}. Ask the PACS to send the series again; compare the "
+            "number of images and the size of the files."
         )
     return hu, [r.conversion for r in results if r.conversion is not None]
 
 
-def _inputs(series: SeriesSummary) -> InputFiles:
+def _inputs(series: SeriesSummary, limits: InputLimits) -> InputFiles:
     """Open the archive of a zipped series; on disk, entries open by themselves."""
     entry = series.headers[0].entry
-    return InputFiles(entry.path if entry.member is not None else entry.path.parent)
-
-
-def _jobs_by_file(headers: Sequence[SliceHeader]) -> list[_FileJobs]:
-    files: dict[FileEntry, _FileJobs] = {}
-    for index, header in enumerate(headers):
-        files.setdefault(header.entry, []).append((index, header))
-    return list(files.values())
-
-
-def _read_file(
-    jobs: _FileJobs,
-    files: InputFiles,
-    hu: HUArray,
-    settings: HounsfieldSettings,
-) -> list[_SliceResult]:
-    """Decode the slices of one file into their places in ``hu``."""
-    try:
-        with files.open(jobs[0][1].entry) as stream:
-            dataset = read_for_decoding(stream)
-    except UnreadablePixelsError as error:
-        return [_SliceResult(header, None, str(error)) for _, header in jobs]
-    except READ_ERRORS:
-        return [_SliceResult(h, None, "the file cannot be opened") for _, h in jobs]
-    results = []
-    for index, header in jobs:
-        try:
-            stored = decode_frame(
-                dataset,
-                header.frame_index,
-                header.frame_count,
-                (header.rows, header.columns),
-            )
-            conversion = convert_slice(stored, header.pixels, hu[index], settings)
-            results.append(_SliceResult(header, conversion))
-        except UnreadablePixelsError as error:
-            results.append(_SliceResult(header, None, str(error)))
-    return results
+    path = entry.path if entry.member is not None else entry.path.parent
+    return InputFiles(path, limits)
 
 
 def _volume(
@@ -194,11 +157,6 @@ def _volume(
             )
         )
     padded = sum(c.padded_voxels for c in conversions) / hu.size
-    ceilings = {
-        clip_ceiling_hu(hu, pixels, settings.hounsfield)
-        for pixels in {h.pixels for h in series.headers}
-    }
-    clipped = max((c for c in ceilings if c is not None), default=None)
     first = series.headers[0]
     study_uid = series.study_instance_uid or made_up_uid("study", series.name)
     logger.info(
@@ -212,9 +170,12 @@ def _volume(
             series_instance_uid=series.series_instance_uid,
             sop_class_uid=first.sop_class_uid or str(CTImageStorage),
             sop_instance_uids=tuple(h.sop_instance_uid for h in series.headers),
+            scanned_geometry=None
+            if series.shear is None
+            else series.shear.source_geometry,
         ),
         acquisition=series.acquisition,
-        clipped_at_hu=clipped,
+        clipped_at_hu=clip_ceiling_hu(conversions, settings.hounsfield),
         padded_fraction=padded,
         notices=tuple(notices),
     )

@@ -1,6 +1,5 @@
 """Lists the series of an input from headers alone."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,23 +7,32 @@ from pathlib import Path
 
 import numpy as np
 
-from cemscope.dicom.content import content_findings, content_notices
-from cemscope.dicom.files import InputFiles, looks_like_dicom
-from cemscope.dicom.header import SliceHeader, read_dataset, slice_headers
+from cemscope.dicom.content import (
+    content_findings,
+    content_notices,
+    volume_findings,
+)
+from cemscope.dicom.copies import without_copies
+from cemscope.dicom.files import InputFiles
+from cemscope.dicom.header import SliceHeader
+from cemscope.dicom.input_headers import InputHeaders, read_input_headers
 from cemscope.dicom.kernel import KernelSharpness, kernel_sharpness
+from cemscope.dicom.limits import InputLimits
 from cemscope.dicom.parts import SeriesPart, series_parts
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series_finding import (
     FindingCode,
     SeriesFinding,
+    advice,
+    has_grid_fault,
     refusal,
 )
-from cemscope.dicom.stack import StackSettings, stack_geometry
+from cemscope.dicom.shear import ShearPlan, grid_plan
+from cemscope.dicom.stack import StackReport, StackSettings
+from cemscope.dicom.stack_steps import percent_words
 from cemscope.errors import NoSeriesError, SeriesError
 from cemscope.geometry import VoxelGeometry
 from cemscope.volume import Acquisition, Notice
-
-logger = logging.getLogger(__name__)
 
 _AXIAL_COSINE = 0.8
 """Planes within 37 degrees of axial count as axial (discs are followed obliquely)."""
@@ -49,11 +57,18 @@ class SeriesSummary:
     slices, rows, columns : int
         Size.
     spacing_mm : tuple of float or None
-        Along (slice, row, column); None where the header lacks positions.
+        Along (slice, row, column); None where the header lacks positions or the
+        steps between slices differ.
+    step_range_mm : tuple of float or None
+        Smallest and largest step between slices along their normal.
+    pixel_spacing_mm : tuple of float or None
+        Distance between rows, between columns.
     coverage_mm : float
-        Slices x spacing along their normal.
+        From the first to the last slice along their normal, and one mean step more.
     plane : str
         "axial", "coronal", "sagittal", "oblique" or "unknown".
+    tilt_degrees : float or None
+        Shear of the slices against their normal, measured from their positions.
     acquisition : Acquisition
         How it was scanned.
     sharpness : KernelSharpness
@@ -62,12 +77,17 @@ class SeriesSummary:
         Name of the pixel encoding.
     image_type : tuple of str
         DICOM ImageType.
+    avoided_error_percent : tuple of float or None
+        Range of error of volumes, were the slices stacked evenly; None where they
+        form a grid.
     findings : tuple of SeriesFinding
         Why it must not be measured; empty where it can be.
     notices : tuple of Notice
         What is worth knowing of it.
     geometry : VoxelGeometry or None
         Its grid; None where there are findings.
+    shear : ShearPlan or None
+        How its slices are moved onto that grid; None where they lie on it.
     headers : tuple of SliceHeader
         The slices, along their normal.
     """
@@ -83,15 +103,20 @@ class SeriesSummary:
     rows: int
     columns: int
     spacing_mm: tuple[float, float, float] | None
+    step_range_mm: tuple[float, float] | None
+    pixel_spacing_mm: tuple[float, float] | None
     coverage_mm: float
     plane: str
+    tilt_degrees: float | None
     acquisition: Acquisition
     sharpness: KernelSharpness
     transfer_syntax: str
     image_type: tuple[str, ...]
+    avoided_error_percent: tuple[float, float] | None
     findings: tuple[SeriesFinding, ...]
     notices: tuple[Notice, ...]
     geometry: VoxelGeometry | None = field(repr=False, compare=False)
+    shear: ShearPlan | None = field(repr=False, compare=False)
     headers: tuple[SliceHeader, ...] = field(repr=False, compare=False)
 
     @property
@@ -106,9 +131,19 @@ class SeriesSummary:
             return self.series_instance_uid
         return f"{self.series_instance_uid}#{self.part}"
 
+    @property
+    def advice(self) -> str:
+        """What to ask the scanner or the PACS for; "" where nothing is wrong."""
+        return advice(self.findings)
+
     def refusal(self) -> SeriesError:
         """Error that names all findings; call it only where there are some."""
-        return refusal(f"series {self.name} ({self.slices} slices)", self.findings)
+        error = self.avoided_error_percent
+        return refusal(
+            f"series {self.name} ({self.slices} slices)",
+            self.findings,
+            "" if error is None else percent_words(*error),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +166,9 @@ class InputScan:
 
 
 def list_series(
-    path: Path, settings: StackSettings | None = None
+    path: Path,
+    settings: StackSettings | None = None,
+    limits: InputLimits | None = None,
 ) -> tuple[SeriesSummary, ...]:
     """List the series under a path without reading pixels.
 
@@ -141,6 +178,8 @@ def list_series(
         Folder (with subfolders), DICOM file or zip archive.
     settings
         Tolerances of the geometry checks.
+    limits
+        What is too large to be read.
 
     Returns
     -------
@@ -152,10 +191,14 @@ def list_series(
     NoSeriesError
         If there is no readable DICOM object at all.
     """
-    return scan_input(path, settings).series
+    return scan_input(path, settings, limits).series
 
 
-def scan_input(path: Path, settings: StackSettings | None = None) -> InputScan:
+def scan_input(
+    path: Path,
+    settings: StackSettings | None = None,
+    limits: InputLimits | None = None,
+) -> InputScan:
     """Read all headers under a path; like `list_series`, with the file counts.
 
     Raises
@@ -163,71 +206,90 @@ def scan_input(path: Path, settings: StackSettings | None = None) -> InputScan:
     NoSeriesError
         If there is no readable DICOM object at all.
     """
-    with silenced_pydicom():
-        return _scan(Path(path), settings or StackSettings())
-
-
-def _scan(path: Path, settings: StackSettings) -> InputScan:
-    headers: list[SliceHeader] = []
-    skipped = unreadable = 0
-    with InputFiles(path) as files:
-        for entry in files.entries():
-            try:
-                if not looks_like_dicom(files.head(entry)):
-                    skipped += 1
-                    continue
-                with files.open(entry) as stream:
-                    dataset = read_dataset(stream, with_pixels=False)
-                found = tuple(slice_headers(dataset, entry))
-            except Exception:  # noqa: BLE001 - pydicom raises anything on damage
-                unreadable += 1
-                continue
-            skipped += not found
-            headers.extend(found)
-    logger.debug(
-        "%d slices, %d files skipped, %d unreadable", len(headers), skipped, unreadable
-    )
-    if not headers:
-        raise NoSeriesError(
-            f"expected a CT series, found no readable DICOM image: {skipped} files of "
-            f"other kinds, {unreadable} damaged files. Give the folder, file or zip "
-            "archive that holds the series."
+    settings = settings or StackSettings()
+    with silenced_pydicom(), InputFiles(Path(path), limits) as files:
+        found = read_input_headers(files)
+        if not found.slices:
+            raise _nothing_found(found)
+        parts = tuple(
+            without_copies(part, files, settings)
+            for part in series_parts(found.slices, settings)
         )
-    parts = series_parts(headers, settings)
-    common = _file_notices(unreadable)
-    return InputScan(
-        series=tuple(_summary(part, parts, common) for part in parts),
-        skipped_files=skipped,
-        unreadable_files=unreadable,
+        damaged = _damage_notices(found)
+        absent = found.media.missing(found.slices)
+        return InputScan(
+            series=tuple(
+                _summary(
+                    part,
+                    files.limits,
+                    (
+                        *damaged,
+                        *_absence_notices(absent.get(part.series_uid)),
+                        *_part_notices(part, parts),
+                    ),
+                )
+                for part in parts
+            ),
+            skipped_files=found.skipped_files,
+            unreadable_files=found.unreadable_files,
+        )
+
+
+def _nothing_found(found: InputHeaders) -> NoSeriesError:
+    reasons = "".join(f" ({reason})" for reason in sorted(found.problems)[:3])
+    return NoSeriesError(
+        f"expected a CT series, found no readable DICOM image: {found.skipped_files} "
+        f"files of other kinds, {found.unreadable_files} damaged files{reasons}. Give "
+        "the folder, file or zip archive that holds the series, or ask the PACS to "
+        "export it again."
     )
 
 
-def _file_notices(unreadable: int) -> tuple[Notice, ...]:
-    if not unreadable:
+def _damage_notices(found: InputHeaders) -> tuple[Notice, ...]:
+    if not found.problems:
         return ()
-    message = f"{unreadable} damaged DICOM files in the input were left out"
+    reasons = "; ".join(
+        f"{count} x {reason}" for reason, count in found.problems.most_common(3)
+    )
+    message = (
+        f"{found.unreadable_files} damaged DICOM files in the input were left out: "
+        f"{reasons}. Were they of this series, it would be shorter at one end; a gap "
+        "inside would be refused"
+    )
     return (Notice("unreadable_files", message),)
 
 
+def _absence_notices(counts: tuple[int, int] | None) -> tuple[Notice, ...]:
+    if counts is None:
+        return ()
+    missing, listed = counts
+    message = (
+        f"the DICOMDIR lists {listed} images of this series, {missing} of them are "
+        "not on the medium: ask for a complete copy"
+    )
+    return (Notice("images_missing_from_medium", message),)
+
+
 def _summary(
-    part: SeriesPart, parts: Iterable[SeriesPart], common: tuple[Notice, ...]
+    part: SeriesPart, limits: InputLimits, common: tuple[Notice, ...]
 ) -> SeriesSummary:
-    findings = content_findings(part)
     report = part.report
     headers = part.headers
-    kind_is_wrong = any(f.code is FindingCode.NOT_CT for f in findings)
+    plan = None
     if report is not None:
         headers = tuple(headers[i] for i in report.order)
-        if not kind_is_wrong:
-            findings += tuple(_with_copies(f, headers) for f in report.findings)
+    findings = content_findings(part, headers, limits)
+    not_ct = any(f.code is FindingCode.NOT_CT for f in findings)
+    if report is not None and not not_ct:
+        findings += tuple(_with_copies(f, headers) for f in report.findings)
     first = headers[0]
-    geometry = None
     if part.stack is not None and report is not None and not findings:
-        geometry = stack_geometry(
-            part.stack, report, first.frame_of_reference_uid or None
-        )
+        plan = grid_plan(part.stack, report, first.frame_of_reference_uid or None)
+        findings += volume_findings(plan.geometry.shape, limits)
+    if findings:
+        plan = None
     spacing_mm = None
-    if part.stack is not None and report is not None:
+    if part.stack is not None and report is not None and report.is_even:
         spacing_mm = (report.spacing_mm, *part.stack.pixel_spacing_mm)
     return SeriesSummary(
         series_instance_uid=part.series_uid,
@@ -241,8 +303,11 @@ def _summary(
         rows=first.rows,
         columns=first.columns,
         spacing_mm=spacing_mm,
+        step_range_mm=None if report is None else report.step_range_mm,
+        pixel_spacing_mm=first.pixel_spacing_mm,
         coverage_mm=0.0 if report is None else report.spacing_mm * len(headers),
         plane=_plane(part),
+        tilt_degrees=None if report is None else report.tilt_degrees,
         acquisition=Acquisition(
             kvp=first.kvp,
             kernel=first.kernel,
@@ -254,11 +319,21 @@ def _summary(
         sharpness=kernel_sharpness(first.kernel),
         transfer_syntax=first.pixels.transfer_syntax_name,
         image_type=first.image_type,
+        avoided_error_percent=_avoided_error(report, findings),
         findings=findings,
-        notices=(*common, *_part_notices(part, parts), *content_notices(part)),
-        geometry=geometry,
+        notices=(*common, *content_notices(part)),
+        geometry=None if plan is None else plan.geometry,
+        shear=plan if isinstance(plan, ShearPlan) else None,
         headers=headers,
     )
+
+
+def _avoided_error(
+    report: StackReport | None, findings: tuple[SeriesFinding, ...]
+) -> tuple[float, float] | None:
+    if report is None or not (has_grid_fault(findings) or report.is_sheared):
+        return None
+    return report.avoided_error_percent
 
 
 def _part_notices(part: SeriesPart, parts: Iterable[SeriesPart]) -> tuple[Notice, ...]:
@@ -286,7 +361,9 @@ def _with_copies(
         return finding
     counts = Counter((h.sop_instance_uid, h.frame_index) for h in headers)
     copies = sum(n - 1 for n in counts.values())
-    what = f"{copies} of them copies of a file" if copies else "by different images"
+    what = "by different images"
+    if copies:
+        what = f"{copies} of them by two versions of one image"
     return SeriesFinding(finding.code, f"{finding.message}, {what}")
 
 

@@ -1,6 +1,6 @@
 """What speaks against measuring a series, and the error it becomes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +24,7 @@ class FindingCode(StrEnum):
     LOCALIZER = "localizer"
     PROJECTION = "projection"
     MISSING_GEOMETRY = "missing_geometry"
+    TOO_LARGE = "too_large"
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
     UNREADABLE_PIXELS = "unreadable_pixels"
     DUPLICATE_SLICES = "duplicate_slices"
@@ -41,6 +42,7 @@ _ERRORS: dict[FindingCode, type[SeriesError]] = {
     FindingCode.LOCALIZER: NotCTError,
     FindingCode.PROJECTION: NotCTError,
     FindingCode.MISSING_GEOMETRY: SeriesError,
+    FindingCode.TOO_LARGE: SeriesError,
     FindingCode.UNSUPPORTED_TRANSFER_SYNTAX: UnsupportedTransferSyntaxError,
     FindingCode.UNREADABLE_PIXELS: UnreadablePixelsError,
     FindingCode.DUPLICATE_SLICES: DuplicateSliceError,
@@ -53,30 +55,69 @@ _ERRORS: dict[FindingCode, type[SeriesError]] = {
 }
 
 _ADVICE: dict[FindingCode, str] = {
-    FindingCode.NOT_CT: "Give a CT series.",
-    FindingCode.NOT_HOUNSFIELD: "Give a series in Hounsfield units.",
-    FindingCode.LOCALIZER: "Give the axial series, not its localizer.",
-    FindingCode.PROJECTION: "Give the original slices, not a projection of them.",
-    FindingCode.MISSING_GEOMETRY: "Export the original series from the PACS.",
+    FindingCode.NOT_CT: (
+        "Ask the PACS for the original CT images (Modality CT, CT Image Storage) of "
+        "the study."
+    ),
+    FindingCode.NOT_HOUNSFIELD: (
+        "Ask the scanner for the conventional reconstruction in Hounsfield units."
+    ),
+    FindingCode.LOCALIZER: (
+        "Ask the PACS for the axial series of the study, not its localizer."
+    ),
+    FindingCode.PROJECTION: (
+        "Ask the PACS for the original slices, not a projection of them."
+    ),
+    FindingCode.MISSING_GEOMETRY: (
+        "Ask the PACS for the original series from the scanner; secondary copies and "
+        "converted files lose the positions."
+    ),
+    FindingCode.TOO_LARGE: (
+        "Ask for a reconstruction of the spine alone, or raise the limit under "
+        "reading.limits if the size is real."
+    ),
     FindingCode.UNSUPPORTED_TRANSFER_SYNTAX: (
-        "Export the series uncompressed or with JPEG 2000 lossless."
+        "Ask the PACS to export the series uncompressed (Explicit VR Little Endian) "
+        "or with JPEG 2000 lossless."
     ),
-    FindingCode.UNREADABLE_PIXELS: "Export the series from the PACS again.",
+    FindingCode.UNREADABLE_PIXELS: (
+        "Ask the PACS to send the series again; compare the number of images and the "
+        "size of the files."
+    ),
     FindingCode.DUPLICATE_SLICES: (
-        "Remove the copies, or give each acquisition as its own series."
+        "Ask the PACS for one acquisition and one reconstruction per series."
     ),
-    FindingCode.MISSING_SLICES: "Export the complete series from the PACS again.",
+    FindingCode.MISSING_SLICES: (
+        "Ask the PACS to send the complete series again and compare the number of "
+        "images with the scanner's."
+    ),
     FindingCode.UNEVEN_SPACING: (
-        "Give a reconstruction with one distance between all slices."
+        "Ask the scanner for a reconstruction with one distance between all slices."
     ),
     FindingCode.GANTRY_TILT: (
-        "Give a reconstruction without tilt, or resample the series to an "
-        "orthogonal grid first."
+        "Ask the scanner for a reconstruction without tilt (gantry 0 degrees, or an "
+        "axial reformat of the thin slices)."
     ),
-    FindingCode.SIDEWAYS_SHIFT: "Give a reconstruction with one field of view.",
-    FindingCode.TOO_FEW_SLICES: "Give a series that holds a whole vertebra.",
-    FindingCode.TOO_COARSE: "Give a reconstruction with thinner slices.",
+    FindingCode.SIDEWAYS_SHIFT: (
+        "Ask the scanner for a reconstruction with one field of view and centre."
+    ),
+    FindingCode.TOO_FEW_SLICES: (
+        "Ask the PACS for the series that holds the whole vertebra."
+    ),
+    FindingCode.TOO_COARSE: (
+        "Ask the scanner for a reconstruction with thinner slices (1 mm, at most 3)."
+    ),
 }
+
+_GRID_CODES = frozenset(
+    (
+        FindingCode.DUPLICATE_SLICES,
+        FindingCode.MISSING_SLICES,
+        FindingCode.UNEVEN_SPACING,
+        FindingCode.GANTRY_TILT,
+    )
+)
+"""Faults that a reader who trusts the slices turns into a wrong volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +136,21 @@ class SeriesFinding:
     message: str
 
 
-def refusal(subject: str, findings: Sequence[SeriesFinding]) -> SeriesError:
+def advice(findings: Iterable[SeriesFinding]) -> str:
+    """Say what to ask the scanner or the PACS for."""
+    ranking = list(FindingCode)
+    ordered = sorted({f.code for f in findings}, key=ranking.index)
+    return " ".join(_ADVICE[code] for code in ordered)
+
+
+def has_grid_fault(findings: Iterable[SeriesFinding]) -> bool:
+    """Whether stacking the slices evenly would give wrong volumes."""
+    return any(f.code in _GRID_CODES for f in findings)
+
+
+def refusal(
+    subject: str, findings: Sequence[SeriesFinding], avoided_error: str = ""
+) -> SeriesError:
     """Make the error that names all findings of a series.
 
     Parameters
@@ -104,9 +159,14 @@ def refusal(subject: str, findings: Sequence[SeriesFinding]) -> SeriesError:
         What is refused, e.g. "series 1.2.3 (28 slices)".
     findings
         At least one; the first in the order of `FindingCode` sets the error's type.
+    avoided_error
+        By how much volumes would be off, e.g. "+3.5 %"; "" where that is unknown.
     """
     ranking = list(FindingCode)
     ordered = sorted(findings, key=lambda f: ranking.index(f.code))
     reasons = "; ".join(f.message for f in ordered)
-    advice = " ".join(dict.fromkeys(_ADVICE[f.code] for f in ordered))
-    return _ERRORS[ordered[0].code](f"{subject} is refused: {reasons}. {advice}")
+    if avoided_error and has_grid_fault(ordered):
+        reasons += f"; stacked evenly, volumes would be off by {avoided_error}"
+    return _ERRORS[ordered[0].code](
+        f"{subject} is refused: {reasons}. {advice(findings)}"
+    )

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from cemscope.dicom.series_finding import FindingCode, SeriesFinding
+from cemscope.dicom.stack_steps import (
+    StepTolerance,
+    avoided_error_percent,
+    step_findings,
+)
 from cemscope.geometry import FloatArray, VoxelGeometry
-
-_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,12 @@ class StackSettings:
         A step may differ from the median step by the larger of the two (a fraction
         of the median, and the rounding of two positions).
     tilt_tolerance_degrees : float
-        Largest shear against the normal.
+        Largest shear against the normal that counts as none.
     drift_tolerance_pixels : float
         Largest sideways drift from the first to the last slice, in pixels; below it
         the stack counts as orthogonal, and no voxel moves by more than half of it.
+    max_tilt_degrees : float
+        A larger shear is refused: gantries tilt by 30 degrees at most.
     jitter_tolerance_pixels : float
         Largest sideways departure of a slice from the stack's straight axis.
     min_slices : int
@@ -53,10 +57,20 @@ class StackSettings:
     step_tolerance_mm: float = 0.03
     tilt_tolerance_degrees: float = 0.5
     drift_tolerance_pixels: float = 0.5
+    max_tilt_degrees: float = 35.0
     jitter_tolerance_pixels: float = 0.5
     min_slices: int = 5
     min_coverage_mm: float = 10.0
     max_spacing_mm: float = 10.0
+
+    @property
+    def steps(self) -> StepTolerance:
+        """Tolerances of the steps alone."""
+        return StepTolerance(
+            self.same_position_mm,
+            self.step_tolerance_fraction,
+            self.step_tolerance_mm,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,16 +114,31 @@ class StackReport:
         Indices of the slices along the normal.
     spacing_mm : float
         Mean distance between neighbours along the normal; 0 for one slice.
+    is_even : bool
+        Whether all steps are equal, so that ``spacing_mm`` is the slices' distance.
+    step_range_mm : tuple of float
+        Smallest and largest distance between neighbours along the normal.
     tilt_degrees, shift_mm_per_slice : float
         Shear against the normal, measured from the positions.
+    is_sheared : bool
+        Whether the shear is beyond the tolerance: the slices must be moved.
+    tilt_words : str
+        The shear with its numbers.
+    avoided_error_percent : tuple of float
+        Range of error of volumes, had the slices been stacked evenly.
     findings : tuple of SeriesFinding
-        Empty where the stack is one regular grid.
+        Empty where the stack is one regular grid, sheared or not.
     """
 
     order: tuple[int, ...]
     spacing_mm: float
+    is_even: bool
+    step_range_mm: tuple[float, float]
     tilt_degrees: float
     shift_mm_per_slice: float
+    is_sheared: bool
+    tilt_words: str
+    avoided_error_percent: tuple[float, float]
     findings: tuple[SeriesFinding, ...]
 
 
@@ -150,7 +179,8 @@ def check_stack(stack: SliceStack, settings: StackSettings) -> StackReport:
     extent_mm = float(along[-1] - along[0])
     spacing_mm = extent_mm / (count - 1) if count > 1 else 0.0
     slope, jitter_mm = _sideways(stack, positions, along)
-    tilt_degrees = float(np.degrees(np.arctan(slope)))
+    tilt = _Tilt(slope, slope * spacing_mm, slope * extent_mm)
+    sheared = tilt.exceeds(settings, min(stack.pixel_spacing_mm))
     findings = []
     if count < settings.min_slices:
         findings.append(
@@ -159,10 +189,9 @@ def check_stack(stack: SliceStack, settings: StackSettings) -> StackReport:
                 f"expected at least {settings.min_slices} slices, found {count}",
             )
         )
-    if count > 1:
-        names = tuple(stack.names[i] for i in order)
-        findings += _step_findings(positions, along, names, settings)
-        findings += _tilt_findings(slope, spacing_mm, count, stack, settings)
+    names = tuple(stack.names[i] for i in order)
+    steps = step_findings(positions, along, names, settings.steps)
+    findings += steps
     pixel_mm = min(stack.pixel_spacing_mm)
     if jitter_mm > settings.jitter_tolerance_pixels * pixel_mm:
         findings.append(
@@ -171,15 +200,57 @@ def check_stack(stack: SliceStack, settings: StackSettings) -> StackReport:
                 f"slices jump sideways by up to {jitter_mm:.2f} mm against each other",
             )
         )
+    too_steep = tilt.degrees > settings.max_tilt_degrees
+    if sheared and (findings or too_steep):
+        limit = f", expected at most {settings.max_tilt_degrees:g} degrees"
+        message = tilt.words + (limit if too_steep else "")
+        findings.append(SeriesFinding(FindingCode.GANTRY_TILT, message))
+    error = 0.0, 0.0
+    if extent_mm > settings.same_position_mm:
+        error = avoided_error_percent(positions, along, settings.same_position_mm)
     if not findings:
         findings += _size_findings(count, spacing_mm, settings)
+    distances = np.diff(along)
     return StackReport(
         order=tuple(int(i) for i in order),
         spacing_mm=spacing_mm,
-        tilt_degrees=tilt_degrees,
-        shift_mm_per_slice=slope * spacing_mm,
+        is_even=not steps,
+        step_range_mm=(float(distances.min()), float(distances.max()))
+        if count > 1
+        else (0.0, 0.0),
+        tilt_degrees=tilt.degrees,
+        shift_mm_per_slice=tilt.shift_mm,
+        is_sheared=sheared,
+        tilt_words=tilt.words,
+        avoided_error_percent=error,
         findings=tuple(findings),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tilt:
+    """Steady sideways travel: per mm along the normal, per slice, in all."""
+
+    slope: float
+    shift_mm: float
+    drift_mm: float
+
+    @property
+    def degrees(self) -> float:
+        return float(np.degrees(np.arctan(self.slope)))
+
+    def exceeds(self, settings: StackSettings, pixel_mm: float) -> bool:
+        allowed_mm = settings.drift_tolerance_pixels * pixel_mm
+        steep = self.degrees > settings.tilt_tolerance_degrees
+        return steep or self.drift_mm > allowed_mm
+
+    @property
+    def words(self) -> str:
+        return (
+            f"the slices are sheared by {self.degrees:.1f} degrees (gantry tilt): "
+            f"{self.shift_mm:.2f} mm sideways per slice, {self.drift_mm:.1f} mm "
+            f"over the stack, measured from their positions"
+        )
 
 
 def stack_geometry(
@@ -215,93 +286,6 @@ def _sideways(
     return float(np.linalg.norm(trend)), float(rest.max())
 
 
-def _step_findings(
-    positions: FloatArray,
-    along: FloatArray,
-    names: tuple[str, ...],
-    settings: StackSettings,
-) -> list[SeriesFinding]:
-    steps = np.diff(along)
-    repeated = steps < settings.same_position_mm
-    findings = []
-    if repeated.any():
-        places = _places(np.flatnonzero(repeated), along, names)
-        findings.append(
-            SeriesFinding(
-                FindingCode.DUPLICATE_SLICES,
-                f"{int(repeated.sum())} slice positions are claimed twice ({places})",
-            )
-        )
-    # Beyond copies, what counts is the distance between different positions.
-    kept = np.concatenate([[True], ~repeated])
-    positions, along = positions[kept], along[kept]
-    names = tuple(n for n, k in zip(names, kept, strict=True) if k)
-    steps = np.diff(along)
-    if len(steps) == 0:
-        return findings
-    usual = float(np.median(steps))
-    tolerance = max(
-        settings.step_tolerance_fraction * usual, settings.step_tolerance_mm
-    )
-    odd = np.abs(steps - usual) > tolerance
-    if not odd.any():
-        return findings
-    multiples = np.rint(steps[odd] / usual)
-    missing = (
-        odd.sum() < 0.5 * len(steps)
-        and (multiples >= 2).all()
-        and (np.abs(steps[odd] - multiples * usual) <= tolerance * multiples).all()
-    )
-    if missing:
-        absent = int((multiples - 1).sum())
-        gaps = ", ".join(f"{g:.2f}" for g in _distinct(steps[odd], tolerance))
-        message = (
-            f"{absent} slices are missing: gaps of {gaps} mm instead of "
-            f"{usual:.2f} mm ({_places(np.flatnonzero(odd), along, names)})"
-        )
-        findings.append(SeriesFinding(FindingCode.MISSING_SLICES, message))
-    else:
-        findings.append(
-            SeriesFinding(
-                FindingCode.UNEVEN_SPACING,
-                _uneven_message(positions, steps, tolerance)
-                + f" (first change {_places(np.flatnonzero(odd)[:1], along, names)})",
-            )
-        )
-    return findings
-
-
-def _uneven_message(positions: FloatArray, steps: FloatArray, tolerance: float) -> str:
-    table = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    normal = _counted(steps, tolerance)
-    message = f"the distance between slices changes: {normal} along their normal"
-    if np.abs(table - steps).max() > 0.01:
-        message += f", {_counted(table, tolerance)} between the slice positions"
-    return message
-
-
-def _tilt_findings(
-    slope: float,
-    spacing_mm: float,
-    count: int,
-    stack: SliceStack,
-    settings: StackSettings,
-) -> list[SeriesFinding]:
-    degrees = float(np.degrees(np.arctan(slope)))
-    drift_mm = slope * spacing_mm * (count - 1)
-    allowed_mm = settings.drift_tolerance_pixels * min(stack.pixel_spacing_mm)
-    if degrees <= settings.tilt_tolerance_degrees and drift_mm <= allowed_mm:
-        return []
-    return [
-        SeriesFinding(
-            FindingCode.GANTRY_TILT,
-            f"the slices are sheared by {degrees:.1f} degrees (gantry tilt): "
-            f"{slope * spacing_mm:.2f} mm sideways per slice, {drift_mm:.1f} mm "
-            f"over the stack, measured from their positions",
-        )
-    ]
-
-
 def _size_findings(
     count: int, spacing_mm: float, settings: StackSettings
 ) -> list[SeriesFinding]:
@@ -324,35 +308,3 @@ def _size_findings(
             )
         )
     return findings
-
-
-def _places(
-    steps: npt.NDArray[np.intp], along: FloatArray, names: tuple[str, ...]
-) -> str:
-    """Name where steps lie, at most three of them."""
-    listed = [
-        f"between {names[i]} and {names[i + 1]} at {along[i]:.1f} mm"
-        for i in steps[:_LISTED]
-    ]
-    more = len(steps) - len(listed)
-    return ", ".join(listed) + (f" and {more} more" if more > 0 else "")
-
-
-def _distinct(values: FloatArray, tolerance: float) -> list[float]:
-    """Values in ascending order without those that repeat another one."""
-    found: list[float] = []
-    for value in np.sort(values):
-        if not found or value - found[-1] > tolerance:
-            found.append(float(value))
-    return found
-
-
-def _counted(values: FloatArray, tolerance: float) -> str:
-    distinct = _distinct(values, tolerance)
-    nearest = np.argmin(np.abs(values[:, None] - np.array(distinct)), axis=1)
-    counts = np.bincount(nearest, minlength=len(distinct))
-    listed = [
-        f"{n} x {value:.2f} mm" for value, n in zip(distinct, counts, strict=True)
-    ]
-    more = len(listed) - 2 * _LISTED
-    return ", ".join(listed[: 2 * _LISTED]) + (f" and {more} more" if more > 0 else "")

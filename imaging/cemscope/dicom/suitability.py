@@ -1,12 +1,13 @@
 """Chooses the series that suits the measurement best, and says why not the others."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from cemscope.dicom.kernel import KernelSharpness
 from cemscope.dicom.series import SeriesSummary
 from cemscope.dicom.series_finding import FindingCode
 from cemscope.errors import MixedSeriesError, NoSeriesError, SeriesError
+from cemscope.volume import Notice
 
 _THIN_STEPS_MM = (1.3, 2.1, 3.1, 5.1)
 """Slices are as thin as the first step they stay below: thin, medium, 3 mm, thick."""
@@ -54,6 +55,7 @@ class _Rank:
     negative_date: int
     reformat: bool
     sharp: bool
+    metal_reduction: bool
     negative_coverage_mm: float
     spacing_mm: float
     name: str
@@ -66,6 +68,7 @@ _REASONS = (
     ("negative_date", "it is an earlier scan"),
     ("reformat", "it is a reformat"),
     ("sharp", "its kernel is sharper or unknown"),
+    ("metal_reduction", "its metal artefact reduction alters HU beside metal"),
     ("negative_coverage_mm", "it covers less of the patient"),
     ("spacing_mm", "its slices are further apart"),
 )
@@ -78,7 +81,8 @@ def choose_series(
 
     Preferred are, in this order: axial slices, full coverage, thin slices, the latest
     scan, originals over reformats, smooth kernels (sharp ones overshoot at cement and
-    metal), more coverage.
+    metal), no metal artefact reduction, more coverage. Of equal series the first by UID
+    is taken, and the choice is noticed.
 
     Parameters
     ----------
@@ -119,7 +123,14 @@ def choose_series(
         for s in series
         if id(s) not in chosen
     ]
-    return SeriesChoice(best, _why(best, len(usable)), tuple(rejected))
+    reason = _why(best, len(usable))
+    equal = [s.name for s in ranked[1:] if _is_tie(s, best, longest_mm)]
+    if equal:
+        tie = f"as suitable as {', '.join(equal)}; the first by UID was taken"
+        reason = f"{reason}; {tie}"
+        message = f"the series is {tie}. Name the other one if it was meant"
+        best = replace(best, notices=(*best.notices, Notice("series_tie", message)))
+    return SeriesChoice(best, reason, tuple(rejected))
 
 
 def _named(
@@ -171,19 +182,29 @@ def _rank(series: SeriesSummary, longest_mm: float) -> _Rank:
         negative_date=-int(series.acquisition.acquisition_date or 0),
         reformat=bool(_REFORMATS.intersection(series.image_type)),
         sharp=series.sharpness is not KernelSharpness.SMOOTH,
+        metal_reduction=series.acquisition.metal_artifact_reduction,
         negative_coverage_mm=-round(series.coverage_mm, 1),
         spacing_mm=round(spacing_mm, 3),
         name=series.name,
     )
 
 
+def _is_tie(series: SeriesSummary, best: SeriesSummary, longest_mm: float) -> bool:
+    """Whether only the UID tells two series apart."""
+    ranks = (_rank(series, longest_mm), _rank(best, longest_mm))
+    first, second = (astuple(replace(rank, name="")) for rank in ranks)
+    return first == second
+
+
 def _why(best: SeriesSummary, usable: int) -> str:
     if usable == 1:
         return "the only series that can be measured"
     thickness = best.spacing_mm[0] if best.spacing_mm else 0.0
+    reduced = best.acquisition.metal_artifact_reduction
     return (
         f"{best.plane}, {best.coverage_mm:.0f} mm covered, {thickness:.2f} mm between "
         f"slices, {best.sharpness} kernel"
+        + (", metal artefact reduction" if reduced else "")
     )
 
 

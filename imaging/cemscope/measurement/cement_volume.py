@@ -53,8 +53,8 @@ class VolumeSettings:
     """
 
     comparison_threshold_hu: float = 800.0
-    shell_uncertainty: float = 0.25
-    radius_uncertainty_mm: float = 0.2
+    shell_uncertainty: float = 0.15
+    radius_uncertainty_mm: float = 0.12
     background_uncertainty_hu: float = 25.0
     model_uncertainty: float = 0.03
 

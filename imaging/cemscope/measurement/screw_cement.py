@@ -146,7 +146,7 @@ where the radius is not known, by the shell's nominal width [ours]."""
 ALIKE_SHARE = 0.7
 """Cement brighter than this share of a shaft hides its edge [ours]."""
 
-ALIKE_TIP_MM, ALIKE_RADIUS_MM = 6.0, 0.5
+ALIKE_TIP_MM, ALIKE_RADIUS_MM = 4.0, 0.3
 """How far cement as bright as the shaft draws its tip and edge out on simulated
 scans."""
 

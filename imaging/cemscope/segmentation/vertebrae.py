@@ -37,6 +37,7 @@ from cemscope.segmentation.levels.level_names import (
     name_levels,
     sacral_indices,
 )
+from cemscope.segmentation.levels.unfollowed_spine import goes_on_beyond
 from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.spine import LevelAnchor, Spine, Vertebra, VertebraSource
 from cemscope.volume import (
@@ -100,8 +101,8 @@ def find_vertebrae(
         Labels on the scan's grid, vertebrae from the lowest to the highest, the
         canal, and notices: ``levels_not_told``, ``levels_from_sacrum_only``,
         ``levels_from_ribs_only``, ``transitional_anatomy``, ``anchor_conflict``,
-        ``thoracic_levels_from_lowest_ribs``, ``vertebra_row_doubtful``, and
-        ``outline_doubtful`` per vertebra.
+        ``thoracic_levels_from_lowest_ribs``, ``vertebra_row_doubtful``,
+        ``spine_not_followed`` per end, and ``outline_doubtful`` per vertebra.
 
     Raises
     ------
@@ -134,7 +135,25 @@ def find_vertebrae(
         LabelMap(labels, ct.geometry, table),
         vertebrae,
         Mask(canal, ct.geometry),
-        names.notices + _outline_notices(found, names, settings),
+        names.notices
+        + _unfollowed(found, names)
+        + _outline_notices(found, names, settings),
+    )
+
+
+def _unfollowed(found: FoundSpine, names: LevelNames) -> tuple[Notice, ...]:
+    """Say where the spine goes on without a recognised vertebra."""
+    below, above = goes_on_beyond(found.bodies, found.coarse)
+    ends = ((below, "below", names.levels[0]), (above, "above", names.levels[-1]))
+    return tuple(
+        Notice(
+            "spine_not_followed",
+            f"The scan shows bone where the next vertebra {where} {level.name} would "
+            "lie, but none was recognised there: it, and what follows, is missing "
+            "from this report.",
+        )
+        for goes_on, where, level in ends
+        if goes_on and level is not None
     )
 
 

@@ -101,6 +101,31 @@ def draw_cement_case(seed: int) -> CementCase:
     """Draw a patient and a scan; the same seed gives the same case."""
     rng = np.random.default_rng([seed, 40])
     family = family_of(seed)
+    # The scan holds T10 or lower.
+    patient, chosen = draw_person(rng, 1000 + seed, 4, breakable=not family.metal)
+    targets = tuple(patient.levels[k].name for k in chosen)
+    patient = draw_implants(family, patient, targets, rng)
+    patient = draw_traps(family, seed, patient, targets, rng)
+    scan = draw_scan(patient, chosen, rng, seed, thick=family.thick)
+    return CementCase(seed, family, targets, patient, scan)
+
+
+def draw_person(
+    rng: np.random.Generator, seed: int, highest: int, *, breakable: bool
+) -> tuple[PatientSettings, range]:
+    """Draw a patient without implants, and which levels are scanned.
+
+    Parameters
+    ----------
+    rng
+        Of all but the texture.
+    seed
+        Of texture and cement.
+    highest
+        Index of the highest level that may be scanned.
+    breakable
+        Whether one of the scanned bodies may be broken.
+    """
     size = PersonSize(*(float(rng.uniform(0.84, 1.1)) for _ in range(3)))
     common = 0.5 * (size.left + size.posterior)
     size = PersonSize(
@@ -111,11 +136,10 @@ def draw_cement_case(seed: int) -> CementCase:
     levels = draw_levels(Family.LUMBAR, Transition.NONE, float(rng.normal(0, 4)), rng)
     levels = tuple(replace(p, collapse=None) for p in levels)
     count = int(rng.integers(2, 4))
-    first = int(rng.integers(4, len(levels) - count + 1))  # T10 or lower
+    first = int(rng.integers(highest, len(levels) - count + 1))
     chosen = range(first, first + count)
-    if not family.metal and rng.random() < 0.45:
+    if breakable and rng.random() < 0.45:
         levels = _broken(levels, int(rng.choice(chosen)), rng)
-    targets = tuple(levels[k].name for k in chosen)
     marrow_hu = float(rng.uniform(40.0, 180.0))
     patient = PatientSettings(
         levels,
@@ -126,12 +150,9 @@ def draw_cement_case(seed: int) -> CementCase:
         trabecular_spread=float(rng.uniform(0.008, 0.025)),
         cortex_share=float(rng.uniform(0.65, 0.95)),
         plaques=int(rng.integers(0, 6)),
-        seed=1000 + seed,
+        seed=seed,
     )
-    patient = draw_implants(family, patient, targets, rng)
-    patient = draw_traps(family, seed, patient, targets, rng)
-    scan = _scan(family, patient, chosen, rng, seed)
-    return CementCase(seed, family, targets, patient, scan)
+    return patient, chosen
 
 
 def _broken(
@@ -145,13 +166,31 @@ def _broken(
     return (*levels[:index], changed, *levels[index + 1 :])
 
 
-def _scan(
-    family: CementFamily,
+def draw_scan(
     patient: PatientSettings,
     chosen: range,
     rng: np.random.Generator,
     seed: int,
+    *,
+    thick: bool,
+    deep: bool = False,
 ) -> QuickScan:
+    """Draw a scan of some levels.
+
+    Parameters
+    ----------
+    patient
+        With its screws, which need room behind.
+    chosen
+        Indices of the levels that it holds as a whole.
+    rng, seed
+        Of the scan, and of its noise.
+    thick
+        Whether slices are thicker than 1.5 mm.
+    deep
+        Whether there is something far behind without screws.
+    """
+    deep = deep or bool(patient.screws)
     spine = stand(patient.levels, patient.size)
     pose = patient.pose
     seen = [spine.vertebrae[k] for k in chosen]
@@ -161,12 +200,10 @@ def _scan(
     low_z = float(heights.min() - rng.uniform(14.0, 20.0))
     high_z = float(heights.max() + rng.uniform(10.0, 16.0))
     thickness = float(
-        rng.choice(
-            [2.0, 2.5, 2.5] if family.thick else [0.6, 0.75, 1.0, 1.0, 1.25, 1.5]
-        )
+        rng.choice([2.0, 2.5, 2.5] if thick else [0.6, 0.75, 1.0, 1.0, 1.25, 1.5])
     )
     increment = round(thickness * (0.75 if rng.random() < 0.25 else 1.0), 3)
-    wide = (125.0, 160.0) if patient.screws else (105.0, 140.0)
+    wide = (125.0, 160.0) if deep else (105.0, 140.0)
     field = float(rng.uniform(*wide)) * max(
         patient.size.left, patient.size.posterior, 0.95
     )
@@ -175,7 +212,7 @@ def _scan(
     pixel = max(pixel, float(np.sqrt(field**2 * slices / LARGEST_SCAN_VOXELS)))
     centres = pose.to_table(np.array([v.frame.origin_lps_mm for v in seen]))[:, :2]
     middle = 0.5 * (centres.min(axis=0) + centres.max(axis=0))
-    depth = SPINE_DEPTH_MM if patient.screws else 0.5 * SPINE_DEPTH_MM
+    depth = SPINE_DEPTH_MM if deep else 0.5 * SPINE_DEPTH_MM
     middle += np.array([0.0, depth * patient.size.posterior])
     middle += rng.uniform(-5, 5, 2)
     n = int(field / pixel)

@@ -12,18 +12,22 @@ numbers, arches + 100), ``cement.nii.gz`` (cement under the number of its verteb
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.spine import Spine, Vertebra, VertebraFrame, VertebraSource
-from cemscope.testing.cement_case import CementCase
 from cemscope.testing.cement_truth import cement_truth
 from cemscope.testing.quick_scanner import QuickScan, quick_scan
-from cemscope.testing.spine_patient import SpinePatient, lay_patient
+from cemscope.testing.spine_patient import (
+    PatientSettings,
+    SpinePatient,
+    lay_patient,
+)
 from cemscope.testing.spine_scene import read_nifti, write_nifti
 from cemscope.testing.spine_truth import label_map
 from cemscope.volume import Acquisition, CTVolume, LabelMap, Mask
@@ -89,8 +93,42 @@ Scanner = Callable[[SpinePatient, QuickScan], CTVolume]
 """`quick_scanner.quick_scan`, or `spine_full_scan.full_scan`."""
 
 
+class ScannedCase(Protocol):
+    """A case that can be made: `cement_case.CementCase` or `leak_case.LeakCase`."""
+
+    @property
+    def seed(self) -> int:
+        """It was drawn from."""
+        ...
+
+    @property
+    def family(self) -> StrEnum:
+        """Kind of case."""
+        ...
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Levels that the scan holds as a whole."""
+        ...
+
+    @property
+    def patient(self) -> PatientSettings:
+        """Who."""
+        ...
+
+    @property
+    def scan(self) -> QuickScan:
+        """How."""
+        ...
+
+    @property
+    def notes(self) -> str:
+        """One line for people."""
+        ...
+
+
 def make_cement_scene(
-    case: CementCase,
+    case: ScannedCase,
     patient: SpinePatient | None = None,
     scanner: Scanner = quick_scan,
 ) -> CementScene:

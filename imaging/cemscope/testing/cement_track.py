@@ -87,7 +87,7 @@ def add_tracks(
     for plan, way in tracks:
         front = way.tip_mm - plan.start_mm * way.axis
         back = front - plan.length_mm * way.axis
-        field = _grown(field, np.stack([front, back]), plan.radius_mm + 3.0)
+        field = grown_field(field, np.stack([front, back]), plan.radius_mm + 3.0)
         points = field.lattice.points_mm()
         white = rng.standard_normal(field.lattice.shape, dtype=np.float32)
         rough = ndimage.gaussian_filter(white, 1.6 / field.lattice.spacing_mm)
@@ -117,8 +117,10 @@ def island_layer(plan: IslandPlan, shape: VertebraShape) -> TissueLayer:
     return TissueLayer(ScalarField(distance, lattice, FAR_MM), tissue)
 
 
-def _grown(field: ScalarField, ends_mm: FloatArray, margin_mm: float) -> ScalarField:
-    """Extend a field's lattice by whole cells until it holds a segment."""
+def grown_field(
+    field: ScalarField, ends_mm: FloatArray, margin_mm: float
+) -> ScalarField:
+    """Extend a field's lattice by whole cells until it holds some points."""
     lattice = field.lattice
     origin, step = np.asarray(lattice.origin_mm), lattice.spacing_mm
     last = origin + (np.array(lattice.shape)[::-1] - 1) * step

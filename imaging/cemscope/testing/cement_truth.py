@@ -136,19 +136,19 @@ def _add_level(
     total = np.zeros(3)
     most, owner = maps[0][box], maps[1][box]
     part = grid.crop(box)
-    across, through = _splits(grid)
+    across, through = splits_of(grid)
     cell_ml = (grid.cell_mm / across) ** 2 * grid.plane_mm / through / 1000.0
     for plane in range(part.shape[0]):  # one slice at a time: cells are small
         row = part.crop((slice(plane, plane + 1), *_all(part)))
-        fine = _refined(row, across, through)
+        fine = refined_cells(row, across, through)
         share = _share(cement.cement, fine)
         if not share.any():
             continue
         for piece in metal:
             if box_of(piece, fine) is not None:
-                share *= 1.0 - _share_within(piece, fine)
-        body = _share_within(shape.body, fine)
-        bone = np.maximum(_share_within(shape.bone, fine), body)
+                share *= 1.0 - share_within(piece, fine)
+        body = share_within(shape.body, fine)
+        bone = np.maximum(share_within(shape.bone, fine), body)
         inside, within = float((share * body).sum()), float((share * bone).sum())
         total += np.array([inside, within - inside, float(share.sum()) - within])
         n = (through, part.shape[1], across, part.shape[2], across)
@@ -160,7 +160,8 @@ def _add_level(
     return _Volumes(round(inside, 4), round(pedicle, 4), round(leaked, 4))
 
 
-def _splits(grid: PlaneGrid) -> tuple[int, int]:
+def splits_of(grid: PlaneGrid) -> tuple[int, int]:
+    """How often cells are split within planes and through them."""
     sizes = (grid.cell_mm, grid.plane_mm)
     across, through = (int(np.ceil(s / TRUTH_CELL_MM - 1e-9)) for s in sizes)
     return across, through
@@ -170,7 +171,7 @@ def _all(grid: PlaneGrid) -> tuple[slice, slice]:
     return slice(0, grid.shape[1]), slice(0, grid.shape[2])
 
 
-def _refined(grid: PlaneGrid, across: int, through: int) -> PlaneGrid:
+def refined_cells(grid: PlaneGrid, across: int, through: int) -> PlaneGrid:
     """Split cells; `PlaneGrid.refine` knows only one number for all axes."""
     x, y, z = grid.first_mm
     back = 0.5 * (1.0 / across - 1.0) * grid.cell_mm
@@ -190,7 +191,7 @@ def _share(field: ScalarField, grid: PlaneGrid) -> Float32Array:
     return coverage_of(sample_aligned(field, grid), width)
 
 
-def _share_within(field: ScalarField, grid: PlaneGrid) -> Float32Array:
+def share_within(field: ScalarField, grid: PlaneGrid) -> Float32Array:
     """Share of a shape; 0 beyond its lattice."""
     total = np.zeros(grid.shape, np.float32)
     box = box_of(field, grid)

@@ -17,6 +17,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -39,6 +40,7 @@ class PixelEncoding(Enum):
     EXPLICIT_LE = ExplicitVRLittleEndian
     IMPLICIT_LE = ImplicitVRLittleEndian
     EXPLICIT_BE = ExplicitVRBigEndian
+    DEFLATED = DeflatedExplicitVRLittleEndian
     JPEG2000_LOSSLESS = JPEG2000Lossless
     JPEG_LS_LOSSLESS = JPEGLSLossless
     JPEG_LOSSLESS = JPEGLosslessSV1
@@ -49,6 +51,7 @@ _UNCOMPRESSED = (
     PixelEncoding.EXPLICIT_LE,
     PixelEncoding.IMPLICIT_LE,
     PixelEncoding.EXPLICIT_BE,
+    PixelEncoding.DEFLATED,
 )
 
 

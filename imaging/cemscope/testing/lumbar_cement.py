@@ -171,14 +171,17 @@ def _fine(lattice: Lattice, grid_mm: float) -> Lattice:
     return Lattice.around(low, low + size, grid_mm)
 
 
-def _noise(lattice: Lattice, sigma_mm: float, rng: np.random.Generator) -> Float32Array:
+def smooth_noise(
+    lattice: Lattice, sigma_mm: float, rng: np.random.Generator
+) -> Float32Array:
+    """Gaussian noise of standard deviation 1 with a correlation length."""
     white = rng.standard_normal(lattice.shape, dtype=np.float32)
     smooth = ndimage.gaussian_filter(white, sigma_mm / lattice.spacing_mm)
     return np.asarray(smooth / smooth.std(), np.float32)
 
 
 def _fingers(lattice: Lattice, rng: np.random.Generator) -> Float32Array:
-    coarse, fine = _noise(lattice, 1.6, rng), _noise(lattice, 0.8, rng)
+    coarse, fine = smooth_noise(lattice, 1.6, rng), smooth_noise(lattice, 0.8, rng)
     fingers = 0.8 * coarse + 0.5 * fine
     return (np.float32(FINGER_MM) * fingers).astype(np.float32)
 
@@ -303,7 +306,7 @@ def _tube(
     distance = np.full(lattice.shape, FAR_MM, np.float32)
     for start, end in pairwise(line):
         distance = np.minimum(distance, capsule(points, start, end))
-    distance += np.float32(0.25) * _noise(lattice, 1.5, rng)
+    distance += np.float32(0.25) * smooth_noise(lattice, 1.5, rng)
     # Outside the body, cement finds no room in the bone of the arch.
     blocked = np.where(body > 0.5, np.float32(0.3) - bone, np.float32(-FAR_MM))
     beyond = 1.0 - coverage(body, lattice.spacing_mm)

@@ -62,7 +62,9 @@ def placed_cements(
             continue
         seed = plans.seed * 100 + index
         cement = place_cement(bone.shape, clouds, leaks, metal, seed, CEMENT_GRID_MM)
-        tracks = [(t, _way(t, mine, bone)) for t in plans.tracks if t.level == name]
+        tracks = [
+            (t, track_way(t, mine, bone)) for t in plans.tracks if t.level == name
+        ]
         known = [(track, way) for track, way in tracks if way is not None]
         yield add_tracks(cement, bone.shape, known, seed) if known else cement
 
@@ -76,7 +78,7 @@ def _at_tip(screw: PlacedScrew, bone: BoneFields) -> CementPlan:
     )
 
 
-def _way(
+def track_way(
     track: TrackPlan, screws: Sequence[PlacedScrew], bone: BoneFields
 ) -> PlacedScrew | None:
     """Give the screw that a track follows, or the needle's way; None without one."""

@@ -23,21 +23,57 @@ Examples:
 """
 
 
+def _spacing(series: "SeriesSummary") -> str:
+    """Distances between voxel centres; a mean of uneven steps would be no spacing."""
+    if series.spacing_mm is not None:
+        z, y, x = series.spacing_mm
+        return f"{z:.3f} x {y:.3f} x {x:.3f}"
+    if series.step_range_mm is None or series.pixel_spacing_mm is None:
+        return "unknown"
+    low, high = series.step_range_mm
+    y, x = series.pixel_spacing_mm
+    return f"irregular ({low:.2f} to {high:.2f}) x {y:.3f} x {x:.3f}"
+
+
 def _size(series: "SeriesSummary") -> str:
     text = f"{series.slices} x {series.rows} x {series.columns}"
-    if series.spacing_mm is None:
+    if series.step_range_mm is None or series.pixel_spacing_mm is None:
         return f"{text}, spacing unknown"
-    z, y, x = series.spacing_mm
-    return f"{text} voxels of {z:.3f} x {y:.3f} x {x:.3f} mm"
+    return f"{text} voxels of {_spacing(series)} mm"
 
 
 def _scan_words(series: "SeriesSummary") -> str:
     scan = series.acquisition
     kvp = "kVp unknown" if scan.kvp is None else f"{scan.kvp:.0f} kVp"
+    reduced = ", metal artefact reduction" if scan.metal_artifact_reduction else ""
     return (
         f"{series.modality} {series.plane}, {series.coverage_mm:.0f} mm covered, "
-        f"{kvp}, kernel {scan.kernel or 'unknown'} ({series.sharpness.value}), "
-        f"{series.transfer_syntax}"
+        f"{kvp}, kernel {scan.kernel or 'unknown'} ({series.sharpness.value})"
+        f"{reduced}, {series.transfer_syntax}"
+    )
+
+
+TABLE_HEADER = (
+    "", "#", "modality", "plane", "slices", "spacing mm", "covered mm", "kernel",
+    "MAR", "fit",
+)  # fmt: skip
+TABLE_LEFT_COLUMNS = (0, 2, 3, 5, 7, 8, 9)
+
+
+def _row(number: int, series: "SeriesSummary", role: str) -> tuple[str, ...]:
+    scan = series.acquisition
+    verdicts = ", ".join(dict.fromkeys(f.code.value for f in series.findings))
+    return (
+        "*" if role == "chosen" else "",
+        str(number),
+        series.modality or "-",
+        series.plane,
+        f"{series.slices} x {series.rows} x {series.columns}",
+        _spacing(series),
+        f"{series.coverage_mm:.0f}",
+        f"{scan.kernel or '-'} ({series.sharpness.value})",
+        "yes" if scan.metal_artifact_reduction else "-",
+        "yes" if series.measurable else f"no: {verdicts}",
     )
 
 
@@ -53,15 +89,31 @@ def _record(series: "SeriesSummary", role: str, reason: str) -> dict[str, Any]:
         "rows": series.rows,
         "columns": series.columns,
         "spacing_mm": None if series.spacing_mm is None else list(series.spacing_mm),
+        "step_range_mm": None
+        if series.step_range_mm is None
+        else [round(v, 4) for v in series.step_range_mm],
+        "pixel_spacing_mm": None
+        if series.pixel_spacing_mm is None
+        else list(series.pixel_spacing_mm),
         "coverage_mm": round(series.coverage_mm, 2),
+        "tilt_degrees": None
+        if series.tilt_degrees is None
+        else round(series.tilt_degrees, 3),
+        "avoided_error_percent": None
+        if series.avoided_error_percent is None
+        else [round(v, 2) for v in series.avoided_error_percent],
         "kvp": scan.kvp,
         "kernel": scan.kernel,
+        "kernel_sharpness": series.sharpness.value,
+        "metal_artifact_reduction": scan.metal_artifact_reduction,
+        "slice_thickness_mm": scan.slice_thickness_mm,
         "acquisition_date": scan.acquisition_date,
         "transfer_syntax": series.transfer_syntax,
         "part_label": series.part_label,
         "measurable": series.measurable,
         "chosen": role == "chosen",
         "reason": reason,
+        "advice": series.advice,
         "findings": [
             {"code": f.code.value, "message": f.message} for f in series.findings
         ],
@@ -69,9 +121,9 @@ def _record(series: "SeriesSummary", role: str, reason: str) -> dict[str, Any]:
     }
 
 
-def _block(series: "SeriesSummary", mark: str, reason: str) -> str:
+def _block(series: "SeriesSummary", label: str, reason: str) -> str:
     lines = [
-        f"{mark} {series.name}",
+        f"{label} {series.name}",
         f"    {_size(series)}",
         f"    {_scan_words(series)}",
     ]
@@ -79,7 +131,14 @@ def _block(series: "SeriesSummary", mark: str, reason: str) -> str:
         lines.append(f"    part: {series.part_label}")
     lines += [f"    finding ({f.code.value}): {f.message}" for f in series.findings]
     lines += [f"    notice ({n.code}): {n.message}" for n in series.notices]
-    lines.append(f"    {reason}")
+    if series.avoided_error_percent is not None and not series.measurable:
+        low, high = series.avoided_error_percent
+        lines.append(
+            f"    stacked evenly, volumes would be off by {low:+.0f} % to {high:+.0f} %"
+        )
+    if series.advice:
+        lines.append(f"    {series.advice}")
+    lines.append(f"    {reason if series.measurable else 'not taken: see above'}")
     return "\n".join(lines)
 
 
@@ -97,6 +156,7 @@ def command(console: Console, /, folder: Path) -> None:
     """
     from cemscope.dicom import choose_series, scan_input
     from cemscope.errors import SeriesError
+    from cemscope_pipelines.cli.table import format_table
 
     scan = scan_input(folder)
     refusal = None
@@ -124,8 +184,11 @@ def command(console: Console, /, folder: Path) -> None:
         }
         console.result(json.dumps(result, indent=2))
         return
-    for series, role, reason in roles:
-        console.result(_block(series, "*" if role == "chosen" else "-", reason))
+    rows = [_row(n, series, role) for n, (series, role, _) in enumerate(roles, 1)]
+    console.result(format_table(TABLE_HEADER, rows, TABLE_LEFT_COLUMNS))
+    for number, (series, role, reason) in enumerate(roles, start=1):
+        mark = "*" if role == "chosen" else "-"
+        console.result(_block(series, f"\n{number} {mark}", reason))
     if refusal:
         console.result(f"analyze would take none: {refusal}")
     console.say(

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cemscope.findings import CementVolume, Leak, Screw
+from cemscope.findings import CementVolume, Certainty, Leak, Screw
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import CTVolume, LabelMap
 from cemscope_pipelines.pictures.plane import (
@@ -228,17 +228,44 @@ def axial_view(images: CaseImages, level: str) -> PictureView:
     )
 
 
+LEAK_HALF_WIDTH_MM = 40.0
+"""Half width of a leak's picture: most of the body beside it."""
+
+LEAK_PIXEL_MM = 0.25
+
+
+def leak_title(leak: Leak) -> str:
+    """Name of a leak's picture, with its type."""
+    kinds = "".join(kind.value for kind in leak.types)
+    told = f"type {kinds}" if kinds else "type not told"
+    if kinds and leak.certainty is Certainty.INDETERMINATE:
+        told += "?"
+    return f"Leak {leak.leak_id}, {told}"
+
+
 def leak_view(images: CaseImages, leak: Leak) -> PictureView | None:
-    """Axial view through the centre of a leak; None if its vertebra is not in view."""
+    """Axial view centred on a leak; None if its vertebra is not in view."""
     vertebra = _nearest_vertebra(images, leak.level)
     if vertebra is None:
         return None
-    height = float(vertebra.frame.to_local_mm(leak.centroid_lps_mm)[2])
     place = ", ".join(leak.locations).replace("_", " ") or "place not told"
-    return _axial(
-        images, vertebra, height, f"Axial {leak.level}, leak {leak.leak_id}",
-        f"{shown_ml(leak.volume_ml)} mL, {place}",
+    words = [f"{shown_ml(leak.volume_ml)} mL", place]
+    share = leak.canal_encroachment_percent
+    if isinstance(share, float) and share >= SHOWN_FROM_PERCENT:
+        words.append(f"{share:.0f} % of the canal")
+    slab_mm = images.settings.axial_slab_mm
+    return make_view(
+        images.ct, images.spine, images.materials,
+        axial_plane(
+            vertebra, leak.centroid_lps_mm, LEAK_HALF_WIDTH_MM, LEAK_PIXEL_MM
+        ),
+        title=leak_title(leak), caption=", ".join(words),
+        slab_mm=slab_mm, overlay_range_mm=(-slab_mm / 2.0, slab_mm / 2.0),
     )  # fmt: skip
+
+
+SHOWN_FROM_PERCENT = 0.5
+"""Less of the canal is written as nothing."""
 
 
 def worst_axial_view(images: CaseImages) -> PictureView:

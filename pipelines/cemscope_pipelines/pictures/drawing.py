@@ -36,6 +36,7 @@ DRAWING_ORDER = (OTHER_METAL, SCREW, CEMENT, LEAKED)
 """Later ones lie on top: a leak must never hide behind a screw."""
 
 OUTLINE_COLOUR = (0.55, 1.00, 0.60)
+CANAL_COLOUR = (1.00, 0.95, 0.55)
 BACKGROUND = "black"
 FILL_OPACITY = 0.35
 TINT = 0.6
@@ -161,6 +162,8 @@ def draw_view(
     axes.imshow(composite_rgb(view, window_hu), interpolation="bilinear")
     for mask in view.outlines.values():
         _contour(axes, mask, OUTLINE_COLOUR, 0.9, 1.0 / view.plane.pixel_mm)
+    if view.canal is not None and view.canal.any():
+        _contour(axes, view.canal, CANAL_COLOUR, 0.9, 0.7 / view.plane.pixel_mm)
     for label in DRAWING_ORDER:
         thickness = view.material_mm.get(label)
         if thickness is not None and thickness.any():
@@ -195,6 +198,7 @@ def draw_legend(
     left, middle = corner_px
     entries = [(MATERIAL_COLOURS[m], MATERIAL_NAMES[m]) for m in shown]
     entries.append((OUTLINE_COLOUR, "vertebral body"))
+    entries.append((CANAL_COLOUR, "spinal canal"))
     y = 1.0 - middle / height_px
     for colour, name in entries:
         figure.text(left / width_px, y, "\N{BLACK SQUARE}", color=colour,

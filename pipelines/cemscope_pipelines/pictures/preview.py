@@ -1,5 +1,7 @@
 """Draw the pictures of a case as PNG."""
 
+from dataclasses import dataclass
+
 from matplotlib.figure import Figure
 
 from cemscope_pipelines.pictures.composition import (
@@ -106,23 +108,45 @@ def _render_square(view: PictureView, images: CaseImages) -> bytes:
 
 
 def render_axial_views(images: CaseImages) -> tuple[tuple[str, bytes], ...]:
-    """Axial PNGs: each augmented vertebra at most cement, then each of its leaks.
+    """Axial PNGs: each augmented vertebra at most cement.
 
     Returns
     -------
     tuple of (str, bytes)
         Title and PNG, from the highest vertebra to the lowest.
     """
-    pictures: list[tuple[str, bytes]] = []
-    for level in images.augmented_levels:
-        view = axial_view(images, level)
-        pictures.append((view.title, _render_square(view, images)))
-        leaks = sorted(
-            (one for one in images.leaks if one.level == level),
-            key=lambda one: -one.volume_ml,
-        )
-        for leak in leaks:
-            through = leak_view(images, leak)
-            if through is not None:
-                pictures.append((through.title, _render_square(through, images)))
-    return tuple(pictures[: images.settings.max_axial_views])
+    levels = images.augmented_levels[: images.settings.max_axial_views]
+    views = [axial_view(images, level) for level in levels]
+    return tuple((view.title, _render_square(view, images)) for view in views)
+
+
+@dataclass(frozen=True, slots=True)
+class LeakPicture:
+    """Axial picture of a leak.
+
+    Attributes
+    ----------
+    leak_id : str
+        Which.
+    title : str
+        Its type in short.
+    png : bytes
+        Centred on it.
+    """
+
+    leak_id: str
+    title: str
+    png: bytes
+
+
+def render_leak_views(images: CaseImages) -> tuple[LeakPicture, ...]:
+    """One axial picture per leak, from the highest vertebra to the lowest."""
+    order = {v.level.name: k for k, v in enumerate(reversed(images.spine.vertebrae))}
+    leaks = sorted(images.leaks, key=lambda leak: order.get(leak.level, len(order)))
+    pictures = []
+    for leak in leaks[: images.settings.max_leak_views]:
+        view = leak_view(images, leak)
+        if view is not None:
+            png = _render_square(view, images)
+            pictures.append(LeakPicture(leak.leak_id, view.title, png))
+    return tuple(pictures)

@@ -17,8 +17,8 @@ class PictureSettings:
         Thickness of the axial views.
     margin_mm : float
         Shown above the highest and below the lowest vertebra of interest.
-    max_axial_views : int
-        At most so many axial views in the HTML report.
+    max_axial_views, max_leak_views : int
+        At most so many axial views and pictures of leaks in the HTML report.
     curved_depth_mm : float
         Thickness of the curved pictures along the spine.
     unsure_below : float
@@ -34,6 +34,7 @@ class PictureSettings:
     axial_slab_mm: float = 3.0
     margin_mm: float = 22.0
     max_axial_views: int = 24
+    max_leak_views: int = 40
     curved_depth_mm: float = 4.0
     unsure_below: float = 0.7
     unlike_share: float = 0.3
@@ -43,8 +44,8 @@ class PictureSettings:
         for name in (*positive, "unlike_share"):
             if getattr(self, name) <= 0.0:
                 raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")
-        if self.margin_mm < 0.0 or self.max_axial_views < 0:
-            raise ValueError("expected margin_mm and max_axial_views of at least 0")
+        if min(self.margin_mm, self.max_axial_views, self.max_leak_views) < 0:
+            raise ValueError("expected margin_mm and numbers of views of at least 0")
         if self.unsure_below < 0.0:
             raise ValueError(f"expected unsure_below >= 0, found {self.unsure_below}")
 

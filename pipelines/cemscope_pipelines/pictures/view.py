@@ -59,6 +59,8 @@ class PictureView:
         Level names.
     long : bool
         Whether it runs along the spine (coronal, sagittal).
+    canal : ndarray of bool or None
+        Section of the spinal canal, in axial views.
     """
 
     title: str
@@ -69,6 +71,7 @@ class PictureView:
     outlines: dict[str, npt.NDArray[np.bool_]]
     texts: tuple[PictureText, ...] = field(default=())
     long: bool = False
+    canal: npt.NDArray[np.bool_] | None = None
 
 
 def make_view(
@@ -97,6 +100,10 @@ def make_view(
         for v in spine.vertebrae
         if bool((section == v.level.number).any())
     }
+    canal = None
+    if spine.canal is not None and not long:
+        mask = LabelMap(spine.canal.voxels.view(np.uint8), spine.canal.geometry)
+        canal = sample_labels(mask, plane) > 0
     return PictureView(
         title=title,
         caption=caption,
@@ -106,6 +113,7 @@ def make_view(
         outlines=outlines,
         texts=texts,
         long=long,
+        canal=canal,
     )
 
 

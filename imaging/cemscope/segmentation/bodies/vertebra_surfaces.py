@@ -99,6 +99,7 @@ class FoundSpine:
     bodies: tuple[FoundBody, ...]
     axis: SpineAxis
     fine: WorkingVolume
+    coarse: WorkingVolume
 
 
 def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
@@ -147,7 +148,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             "a wall of bone. Is this a CT of the spine?"
         )
     logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
-    return FoundSpine(tuple(bodies), axis, fine)
+    return FoundSpine(tuple(bodies), axis, fine, coarse)
 
 
 def _bodies(

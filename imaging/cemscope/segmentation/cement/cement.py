@@ -27,7 +27,9 @@ from cemscope.segmentation.cement.cement_level import (
 )
 from cemscope.segmentation.cement.cement_settings import CementSettings
 from cemscope.segmentation.cement.other_bone import other_bone
+from cemscope.segmentation.cement.shaft_layers import ShaftLayer, measure_layers
 from cemscope.segmentation.implants.shaft_rim import TissueImage
+from cemscope.segmentation.implants.shaft_streaks import CREST_REACH_MM
 from cemscope.segmentation.scan_region import (
     Box,
     ScanRegion,
@@ -67,6 +69,8 @@ class CementRegion:
         Voxels from which a noticeable share of metal was subtracted.
     forbidden : ndarray of bool
         Hardware with its rim: never cement.
+    layers : tuple of ShaftLayer
+        Bright matter on the surface of the shafts.
     """
 
     region: ScanRegion
@@ -76,6 +80,7 @@ class CementRegion:
     tissue_hu: HUArray
     corrected: BoolArray
     forbidden: BoolArray
+    layers: tuple[ShaftLayer, ...]
 
 
 def lower_limit_hu(
@@ -154,6 +159,7 @@ def find_cement(
         widened(box, 2.0 * settings.halo_mm + 4.0, region.geometry)
         for box in piece_boxes
     ]
+    layers = measure_layers(region, tissue.screws, level, levels)
     clusters = []
     for box in merged_boxes(boxes):
         solid = solid_pieces[box]
@@ -166,6 +172,7 @@ def find_cement(
                 tissue.hu[box],
                 tissue.corrected[box],
                 tissue.forbidden[box],
+                layers,
             )
         )
     return level, tuple(clusters)
@@ -276,7 +283,9 @@ def _accepted_pieces(
     for item in cores:
         box = widened(item.box, SOAKED_REACH_MM, region.geometry)
         part = region.sub_box(box)
-        candidate = tissue.hu[box] >= soaked
+        # Streaks beside metal are as bright as soaked marrow.
+        clear = ~grown(tissue.shell[box], CREST_REACH_MM, part.geometry)
+        candidate = (tissue.hu[box] >= soaked) & clear
         dense[box] |= deep_in(
             part, item.number, settings.core_depth_mm, candidate & ~dense[box]
         )

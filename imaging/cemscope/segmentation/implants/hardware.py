@@ -93,20 +93,26 @@ def parts_behind(
     region: ScanRegion,
     spine: Spine,
     dense: BoolArray,
+    joined: BoolArray,
     hardware: np.ndarray,
     minimum_ml: float,
 ) -> tuple[MetalVolume, ...]:
     """Parts behind the spine that touch no vertebral body: rods and wires alone.
 
-    Cement gets there only along a needle, and hangs together with the body then.
+    Cement gets there only along a needle, and hangs together with the body then, at
+    least by the voxels of ``joined``.
     """
     crop = box_around(dense, region.geometry, 0.0)
     if crop is None:
         return ()
     near = ndimage.binary_dilation(body_voxels(region.labels[crop], spine))
     parts, count = ndimage.label(dense[crop], np.ones((3, 3, 3)))
+    strings, string_count = ndimage.label(joined[crop], np.ones((3, 3, 3)))
+    held = np.zeros(string_count + 1, np.bool_)
+    held[np.unique(strings[near])] = True
+    held[0] = False
     at_body = np.zeros(count + 1, np.bool_)
-    at_body[np.unique(parts[near])] = True
+    at_body[np.unique(parts[near | held[strings]])] = True
     volumes = []
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         inside = parts[box] == number

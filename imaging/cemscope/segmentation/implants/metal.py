@@ -154,7 +154,11 @@ def map_spinal_metal(
     dense = bright & ~in_front & (shafts == 0) & (hardware == 0)
     for around, distance in rims:
         dense[around] &= distance > reach
-    volumes += parts_behind(region, spine, dense, hardware, settings.minimum_volume_ml)
+    # Noise must not tear a string of cement off its body: nothing else joins them.
+    joined = dense if screws else region.hu >= JOINED_SHARE * level_hu
+    volumes += parts_behind(
+        region, spine, dense, joined, hardware, settings.minimum_volume_ml
+    )
     if ceiling is None and level_hu >= settings.certain_level_hu * 0.4:
         # Inside a vertebra only shape tells: dense cement at 80 kVp is as bright.
         certain = (region.hu >= settings.certain_level_hu) & (region.labels == 0)
@@ -162,6 +166,9 @@ def map_spinal_metal(
         volumes += dense_parts(region, certain, hardware, settings.minimum_volume_ml)
     return SpinalMetal(shafts, hardware, rods, volumes, tuple(head_ml))
 
+
+JOINED_SHARE = 0.6
+"""Cement of a needle's way is one string down to this share of the brightness."""
 
 ROD_RIM_MM, CLIPPED_ROD_RIM_MM = 1.0, 2.0
 """Blur of a rod's edge; on a clipped scan the bright side of the edge is wider."""

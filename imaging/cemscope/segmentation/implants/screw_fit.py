@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from cemscope.segmentation.implants.implant_metals import TITANIUM_HU
 from cemscope.segmentation.implants.screw_profile import (
     AXIAL_STEP_MM,
     CrossSections,
@@ -21,6 +21,11 @@ from cemscope.segmentation.implants.screw_profile import (
     ShaftProfile,
     fit_shaft,
 )
+from cemscope.segmentation.implants.screw_settings import (
+    HIDING_SHARE,
+    Brightness,
+    ScrewSettings,
+)
 from cemscope.segmentation.implants.screw_thread import expected_groove
 from cemscope.segmentation.implants.shaft_contour import (
     ShaftContour,
@@ -29,76 +34,6 @@ from cemscope.segmentation.implants.shaft_contour import (
 )
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.volume import BoolArray
-
-
-@dataclass(frozen=True, slots=True)
-class ScrewSettings:
-    """What counts as a pedicle screw.
-
-    Attributes
-    ----------
-    minimum_radius_mm, maximum_radius_mm
-        Radius of the shaft at its free part.
-    minimum_length_mm
-        Straight core from head to tip.
-    minimum_free_length_mm
-        Length on which the shaft must be round, even and free of cement.
-    minimum_head_radius_mm
-        Smaller widenings behind a shaft are no head.
-    headless_free_length_mm, headless_radius_mm
-        Length and radius without which a shaft whose head lies outside the scan is
-        undecided: cement in the track of a needle can be as straight.
-    certain_share
-        A shaft that reaches this share of titanium's brightness needs no head. Only
-        where the scan is not clipped.
-    darkest_share
-        Nothing below this share of titanium's brightness is metal. Likewise.
-    maximum_roughness_mm
-        Root mean square deviation of a free cross-section from a circle.
-    maximum_elongation
-        Half the difference of a section's longest and shortest radius, over the
-        radius.
-    search_angle_deg
-        Widest angle between screw and the vertebra's posterior axis.
-    """
-
-    minimum_radius_mm: float = 1.5
-    maximum_radius_mm: float = 4.75
-    minimum_length_mm: float = 20.0
-    minimum_free_length_mm: float = 5.0
-    minimum_head_radius_mm: float = 4.0
-    headless_free_length_mm: float = 15.0
-    headless_radius_mm: float = 2.0
-    certain_share: float = 0.65
-    darkest_share: float = 0.45
-    maximum_roughness_mm: float = 0.45
-    maximum_elongation: float = 0.3
-    search_angle_deg: float = 45.0
-
-
-@dataclass(frozen=True, slots=True)
-class Brightness:
-    """How bright metal is in a scan.
-
-    Attributes
-    ----------
-    level_hu : float
-        The line was searched among voxels at least this bright.
-    ceiling_hu : float or None
-        Value at which the scan is clipped.
-    titanium_hu : float
-        What a titanium shaft would read without clipping.
-    """
-
-    level_hu: float
-    ceiling_hu: float | None
-    titanium_hu: float = TITANIUM_HU
-
-    def edge_level_hu(self, plateau_hu: float, outside_hu: float) -> float:
-        """Value at which the edge of a shaft is read."""
-        if self.ceiling_hu is not None and plateau_hu >= 0.97 * self.ceiling_hu:
-            return max(self.level_hu, 0.93 * self.ceiling_hu)
-        return 0.5 * (plateau_hu + min(max(outside_hu, 0.0), 0.5 * plateau_hu))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +48,7 @@ class AxisFit:
         Runs through the centres of the free cross-sections.
     sections : CrossSections
         Rays around the axis, without the dark bore of a cannulated shaft.
-    level_hu : float
+    levels_hu : ndarray, shape (planes,)
         Value at which edges were read.
     plateau_hu : float
         Brightness inside the free shaft.
@@ -125,17 +60,20 @@ class AxisFit:
         Planes that show the free shaft.
     streaky : bool
         Whether the shaft showed only in sections steadied along the axis.
+    ceiling_hu : float or None
+        Value at which the scan is clipped.
     """
 
     region: ScanRegion
     axis: ScrewAxis
     sections: CrossSections
-    level_hu: float
+    levels_hu: FloatArray
     plateau_hu: float
     edge_mm: FloatArray
     ellipses: RoundSections
     free: BoolArray
     streaky: bool
+    ceiling_hu: float | None
 
     @property
     def radius_mm(self) -> FloatArray:
@@ -158,9 +96,34 @@ class AxisFit:
         return float(self.sections.t_mm[self.free].mean())
 
     def bare(self) -> BoolArray:
-        """Planes whose shaft is surrounded by neither cement nor metal."""
-        bare = self._surely_bare()
+        """Planes that show nothing but the shaft: its narrowest part.
+
+        A shaft is one cylinder up to its tip's cone: cement and cortex can only widen
+        it. Planes that starved rays darken are left out where others are there.
+        """
+        planes = self._cylinder()
+        width = round(STEADY_MM / AXIAL_STEP_MM) + 1
+        radius = np.where(planes, self.radius_mm, np.nan)
+        steady = _running_median(radius, width)
+        if not np.isfinite(steady).any():
+            return self.free
+        narrow = float(np.nanpercentile(steady, 15.0))
+        bare: BoolArray = planes & (steady <= narrow + EVEN_MM)
         return bare if bare.sum() >= LEAST_BARE_PLANES else self.free
+
+    def _cylinder(self) -> BoolArray:
+        """Free planes behind the cone of the tip, bright ones if there are enough."""
+        core = self.sections.plateau_hu(self.typical_mm)
+        ahead = self.sections.t_mm > self.middle_mm
+        ends = ahead & (core < 0.5 * self.plateau_hu)
+        end = float(self.sections.t_mm[int(np.argmax(ends))]) if ends.any() else np.inf
+        behind: BoolArray = self.free & (self.sections.t_mm < end - LONGEST_CONE_MM)
+        if behind.sum() < LEAST_BARE_PLANES:
+            return self.free
+        if self.ceiling_hu is None:
+            return behind
+        lit: BoolArray = behind & (core >= HIDING_SHARE * self.ceiling_hu)
+        return lit if lit.sum() >= LEAST_LIT_PLANES else behind
 
     @property
     def in_cement(self) -> bool:
@@ -179,12 +142,17 @@ class AxisFit:
         ring = (r > self.typical_mm + 1.6) & (r < self.typical_mm + 4.5)
         return float(np.quantile(self.sections.hu[self.bare()][:, :, ring], 0.05))
 
-    def shaft(self, brightness: Brightness, blur_mm: float | None) -> ShaftProfile:
+    def shaft(
+        self,
+        brightness: Brightness,
+        blur_mm: float | None,
+        metal_spread: float = 0.05,
+    ) -> ShaftProfile:
         """Fit radius and brightness to the bare planes."""
         bare = self.bare()
         cosine, sine = np.median(self.ellipses.elongation_mm[bare], axis=0)
         amount = float(np.hypot(cosine, sine))
-        edge = self.typical_mm
+        edge = float(np.median(self.radius_mm[bare]))
         sector: Sector | None = None
         if amount > ROUND_ENOUGH * edge:
             sector = neutral_sector(self.axis, self.region.geometry)
@@ -202,12 +170,13 @@ class AxisFit:
             brightness.ceiling_hu,
             blur_mm,
             sector,
+            metal_spread,
         )
         return fit_shaft(self.region, self.axis, t, prior)
 
     def groove(self) -> float:
         """Expect a depth of the thread, over the outer radius."""
-        return expected_groove(self.sections, self.bare(), self.level_hu, self.region)
+        return expected_groove(self.sections, self.bare(), self.levels_hu, self.region)
 
     def contour(self, blur_mm: float) -> ShaftContour:
         """Contour of the bare planes where streaks disturb it least."""
@@ -216,7 +185,7 @@ class AxisFit:
             self.bare(),
             self.axis,
             self.region.geometry,
-            self.level_hu,
+            self.levels_hu,
             blur_mm,
         )
 
@@ -253,7 +222,8 @@ def fit_axis(
         None where less than ``minimum_free_length_mm`` is round and even.
     """
     t = np.arange(-45.0, 45.0, AXIAL_STEP_MM)
-    level = plateau = brightness.level_hu
+    plateau = brightness.level_hu
+    levels = np.full(len(t), plateau)
     roughest = settings.maximum_roughness_mm * (1.5 if streaky else 1.0)
     longest = settings.maximum_elongation * (2.0 if streaky else 1.0)
     for _ in range(6):
@@ -261,7 +231,7 @@ def fit_axis(
         if streaky:
             sections = sections.steadied(STEADY_MM)
         sections = sections.without_bore()
-        edge = sections.edge_mm(level)
+        edge = sections.edge_mm(levels)
         ellipses = RoundSections.fit(edge)
         radius, offset = ellipses.radius_mm, ellipses.offset_mm
         stretched = np.linalg.norm(ellipses.elongation_mm, axis=1)
@@ -277,11 +247,21 @@ def fit_axis(
             return None
         typical = float(np.median(radius[free]))
         plateau = float(np.median(sections.plateau_hu(typical)[free]))
-        previous, used, axis = axis, level, _refit(axis, t[free], offset[free])
+        previous, used, axis = axis, levels, _refit(axis, t[free], offset[free])
         outside = float(np.median(_ring_hu(sections, typical)[free]))
-        level = brightness.edge_level_hu(plateau, outside)
+        local = _local_brightness(sections.plateau_hu(typical), free)
+        levels = brightness.edge_levels_hu(local, outside)
     return AxisFit(
-        region, previous, sections, used, plateau, edge, ellipses, free, streaky
+        region,
+        previous,
+        sections,
+        used,
+        plateau,
+        edge,
+        ellipses,
+        free,
+        streaky,
+        brightness.ceiling_hu,
     )
 
 
@@ -291,7 +271,13 @@ STEADY_MM = 4.0
 ROUND_ENOUGH = 0.05
 """Sections less drawn out than this share of the radius are read all around."""
 
-LEAST_BARE_PLANES = 6
+LEAST_BARE_PLANES, LEAST_LIT_PLANES = 6, 12
+
+EVEN_MM = 0.12
+"""Steadied radii of a bare shaft differ by no more than this along it [ours]."""
+
+LONGEST_CONE_MM = 8.0
+"""Tips of pedicle screws narrow along 3 to 8 mm."""
 
 DRAWN_OUT = 0.25
 """Sections drawn out by more than this share are read in their narrow direction where
@@ -311,6 +297,29 @@ def _ring_hu(sections: CrossSections, radius_mm: float) -> FloatArray:
     )
     upper: FloatArray = np.quantile(ring, 0.75, axis=1)
     return upper
+
+
+def _local_brightness(core: FloatArray, free: BoolArray) -> FloatArray:
+    """Brightness of a shaft along its axis.
+
+    Starved rays darken the middle of long shafts that lie in one slice plane.
+    """
+    width = round(STEADY_MM / AXIAL_STEP_MM) + 1
+    steady = ndimage.median_filter(core, width, mode="nearest")
+    inside = steady[free]
+    local: FloatArray = np.clip(steady, inside.min(), inside.max())
+    return local
+
+
+def _running_median(values: FloatArray, width: int) -> FloatArray:
+    """Median of the finite values in a window; NaN where the value itself is NaN."""
+    half = width // 2
+    padded = np.pad(values, half, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, width)
+    result = np.full(len(values), np.nan)
+    known = np.isfinite(values)
+    result[known] = np.nanmedian(windows[known], axis=1)
+    return result
 
 
 def _main_run(free: npt.NDArray[np.bool_], radius: FloatArray) -> BoolArray:

@@ -35,7 +35,8 @@ def find_head(fit: AxisFit) -> HeadEstimate:
     t, typical = fit.sections.t_mm, fit.typical_mm
     width = np.median(fit.edge_mm, axis=1)
     wide = width > typical + 1.2
-    dark = fit.radius_mm < 0.5 * typical
+    # Starved rays hollow a shaft out, but leave it brighter than bone.
+    dark = fit.sections.plateau_hu(typical) < DARK_SHARE * fit.plateau_hu
     behind = np.flatnonzero(t < fit.middle_mm)[::-1]
     inside = _inside_scan(fit.region, fit.axis.at(t))
     neck: int | None = None
@@ -68,6 +69,9 @@ def find_head(fit: AxisFit) -> HeadEstimate:
     size = float(np.median(width[part]))
     return HeadEstimate(front, max(0.5 * (front + rear), front - 9.0), size, False)
 
+
+DARK_SHARE = 0.35
+"""What is darker than this share of a shaft is none."""
 
 _BEHIND_CEMENT_MM = 4.0
 """A shaft that is narrow again for this length behind a wide part had cement there."""

@@ -115,18 +115,19 @@ class CrossSections:
         brightest: FloatArray = rings.max(axis=1)
         return brightest
 
-    def edge_mm(self, level_hu: float) -> FloatArray:
-        """First crossing below a level on each ray, shape (planes, RAYS).
+    def edge_mm(self, level_hu: FloatArray | float) -> FloatArray:
+        """First crossing below a level (of each plane) on each ray, (planes, RAYS).
 
         `MAX_RADIUS_MM` where the ray stays above, 0 where it starts below.
         """
-        below = self.hu < level_hu
+        level = np.broadcast_to(np.asarray(level_hu, float), self.t_mm.shape)[:, None]
+        below = self.hu < level[..., None]
         index = np.argmax(below, axis=2)
         never = ~below.any(axis=2)
         previous = np.maximum(index - 1, 0)
         upper = np.take_along_axis(self.hu, previous[..., None], 2)[..., 0]
         lower = np.take_along_axis(self.hu, index[..., None], 2)[..., 0]
-        part = (upper - level_hu) / np.maximum(upper - lower, 1e-6)
+        part = (upper - level) / np.maximum(upper - lower, 1e-6)
         edge = (previous + np.clip(part, 0.0, 1.0)) * RADIAL_STEP_MM
         edge[index == 0] = 0.0
         edge[never] = MAX_RADIUS_MM
@@ -269,6 +270,8 @@ class ShaftPrior:
         Blur of the scan where it is known.
     sector : Sector or None
         Directions that are used; None for all.
+    metal_spread : float
+        Relative standard deviation of the expected brightness.
     """
 
     edge_mm: float
@@ -277,6 +280,7 @@ class ShaftPrior:
     ceiling_hu: float | None
     blur_mm: float | None = None
     sector: Sector | None = None
+    metal_spread: float = 0.05
 
 
 def fit_shaft(
@@ -324,7 +328,7 @@ def fit_shaft(
         expected = [
             (groove - prior.groove) / 0.06,
             (log_sigma - np.log(usual)) / (0.15 if prior.blur_mm is None else 0.03),
-            (log_metal - np.log(top)) / 0.05,
+            (log_metal - np.log(top)) / prior.metal_spread,
             (background - background0) / 200.0,
         ]
         out: FloatArray = np.concatenate([weight * error / scale, expected])

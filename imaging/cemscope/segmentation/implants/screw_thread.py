@@ -19,7 +19,7 @@ from cemscope.segmentation.implants.screw_profile import (
     ShaftProfile,
 )
 from cemscope.segmentation.implants.screw_tip import TipEstimate
-from cemscope.segmentation.scan_region import ScanRegion
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 
 LONGEST_PITCH_MM = 4.5
 """Threads of pedicle screws repeat every 2 to 4 mm (Weidling 2022, table 2)."""
@@ -55,7 +55,7 @@ class ThreadEstimate:
 def expected_groove(
     sections: CrossSections,
     bare: npt.NDArray[np.bool_],
-    level_hu: float,
+    level_hu: FloatArray | float,
     region: ScanRegion,
 ) -> float:
     """Depth of the thread over the radius, from the ripple of the edge along the shaft.

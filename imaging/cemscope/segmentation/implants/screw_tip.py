@@ -114,7 +114,10 @@ def find_tip(
             seen_mm = BLENDED_TIP_MM
     end = float(t[last]) + AXIAL_STEP_MM * part
     if not hidden:
-        return TipEstimate(end, SEEN_TIP_MM)
+        # Cement at the ceiling is brighter than a starved shaft: the end is cement's.
+        bright = np.minimum(core, ring) >= CEMENT_LIKE_METAL * (ceiling_hu or np.inf)
+        covered_mm = float(np.sum(bright[: last + 1])) * AXIAL_STEP_MM
+        return TipEstimate(end, max(SEEN_TIP_MM, 0.5 * covered_mm))
     # The clipped contour lies in front of the half-value contour of the end face.
     ahead = float(np.median(core[last + 4 : last + 8])) if last + 8 < len(t) else 0.0
     share = (limit[last] - ahead) / max(shaft.metal_hu - ahead, 1.0)

@@ -14,16 +14,10 @@ import numpy as np
 from cemscope.findings import Side
 from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.rods import RodModel, find_rods
-from cemscope.segmentation.implants.screw_fit import (
-    AxisFit,
-    Brightness,
-    fit_axis,
-)
-from cemscope.segmentation.implants.screw_fit import (
-    ScrewSettings as ScrewSettings,
-)
+from cemscope.segmentation.implants.screw_fit import AxisFit, fit_axis
 from cemscope.segmentation.implants.screw_head import HeadEstimate, find_head
 from cemscope.segmentation.implants.screw_model import ScrewModel as ScrewModel
+from cemscope.segmentation.implants.screw_pairs import share_sizes
 from cemscope.segmentation.implants.screw_profile import (
     ScrewAxis,
     ShaftProfile,
@@ -34,6 +28,8 @@ from cemscope.segmentation.implants.screw_search import (
     search_box,
     search_lines,
 )
+from cemscope.segmentation.implants.screw_settings import Brightness
+from cemscope.segmentation.implants.screw_settings import ScrewSettings as ScrewSettings
 from cemscope.segmentation.implants.screw_thread import (
     ThreadEstimate,
     estimate_taper,
@@ -134,7 +130,7 @@ def search_screws(
         if box is None:
             continue
         region = ScanRegion.of_box(ct, spine.labels, box)
-        levels = _search_levels(float(region.hu.max()), core_level_hu, ceiling)
+        levels = _search_levels(float(region.hu.max()), core_level_hu)
         cube = PedicleCube.sample(region, vertebra) if levels else None
         if cube is None:
             continue
@@ -148,12 +144,12 @@ def search_screws(
             ]
             fits = _different_fits(region, lines, settings)
             guesses.extend(_Guess(vertebra.level.name, side, fit) for fit in fits)
+            line = _surest(lines, brightness)
             if (
                 not fits
-                and lines
-                and _may_be_metal(region, lines[0][0].axis, brightness, settings)
+                and line is not None
+                and _may_be_metal(region, line.axis, brightness, settings)
             ):
-                line = lines[0][0]
                 undecided.append(UndecidedObject(vertebra.level.name, side, line.axis))
     screws = _screws(guesses, brightness, settings)
     undecided.extend(
@@ -162,7 +158,7 @@ def search_screws(
         if not any(_along(screw, guess.fit.axis) for screw in screws)
         and _may_be_metal(guess.fit.region, guess.fit.axis, brightness, settings)
     )
-    screws = _without_duplicates(screws, spine)
+    screws = share_sizes(_without_duplicates(screws, spine))
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, spine.labels, whole)
     rods = find_rods(region, screws, core_level_hu, ceiling)
@@ -191,6 +187,16 @@ def _on_rods(screw: ScrewModel, rods: tuple[RodModel, ...]) -> ScrewModel:
 
 ROD_BESIDE_HEAD_MM = 5.0
 """A rod lies in the slot of a head: this near to its centre."""
+
+
+def _surest(
+    lines: list[tuple[BrightLine, Brightness]], brightness: Brightness
+) -> BrightLine | None:
+    """Best line; on a clipped scan only among those at the ceiling."""
+    for line, used in lines:
+        if brightness.ceiling_hu is None or used.level_hu >= brightness.level_hu:
+            return line
+    return None
 
 
 def _different_fits(
@@ -227,19 +233,16 @@ LINES_PER_SIDE = 3
 
 SEARCH_SHARES = (1.0, 0.67, 0.45)
 """On an extended scale heads and rods read up to twice as much as a shaft in bone, and
-cobalt chrome three times as much as titanium: the search goes down in steps."""
+cobalt chrome three times as much as titanium: the search goes down in steps. On a
+clipped scan starved rays leave cannulated shafts below the ceiling, too."""
 
 LOWEST_METAL_HU = 2000.0
 """No shaft of a pedicle screw is darker: titanium reads at least twice as much."""
 
 
-def _search_levels(
-    brightest_hu: float, core_level_hu: float, ceiling_hu: float | None
-) -> tuple[float, ...]:
+def _search_levels(brightest_hu: float, core_level_hu: float) -> tuple[float, ...]:
     if brightest_hu < min(core_level_hu, LOWEST_METAL_HU):
         return ()
-    if ceiling_hu is not None:
-        return (core_level_hu,)
     levels = {max(share * core_level_hu, LOWEST_METAL_HU) for share in SEARCH_SHARES}
     return tuple(sorted(levels, reverse=True))
 

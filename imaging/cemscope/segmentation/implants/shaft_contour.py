@@ -18,6 +18,7 @@ from cemscope.segmentation.implants.screw_profile import (
     ScrewAxis,
     Sector,
 )
+from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray
 
 NEUTRAL_HALF_WIDTH_RAD = np.deg2rad(22.5)
@@ -94,20 +95,23 @@ def read_contour(
     bare: BoolArray,
     axis: ScrewAxis,
     geometry: VoxelGeometry,
-    level_hu: float,
+    levels_hu: FloatArray,
     blur_mm: float,
 ) -> ShaftContour:
     """Read the contour of the bare cross-sections where streaks disturb it least."""
     sector = neutral_sector(axis, geometry)
     angles = 2 * np.pi * np.arange(RAYS) / RAYS
     used = np.ones(RAYS, np.bool_) if sector is None else sector.holds(angles)
-    edge = np.median(sections.edge_mm(level_hu)[bare], axis=0)
+    edge = np.median(sections.edge_mm(levels_hu)[bare], axis=0)
     # Opposite rays together: what is left of an error of the centre cancels.
     pairs = 0.5 * (edge + np.roll(edge, RAYS // 2))[used]
     slice_mm = SLICE_SIGMA * geometry.spacing_mm[0]
     sigma = np.sqrt(0.5 * (blur_mm**2 + max(slice_mm, blur_mm) ** 2))
     return ShaftContour(
-        float(np.median(pairs)), float(pairs.std()), level_hu, float(sigma)
+        float(np.median(pairs)),
+        float(pairs.std()),
+        float(np.median(levels_hu[bare])),
+        float(sigma),
     )
 
 

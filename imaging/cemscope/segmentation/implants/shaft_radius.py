@@ -8,11 +8,12 @@ from cemscope.segmentation.implants.implant_metals import (
     STRONG_METAL_HU,
     strong_metal_share,
 )
-from cemscope.segmentation.implants.screw_fit import AxisFit, Brightness
+from cemscope.segmentation.implants.screw_fit import AxisFit
 from cemscope.segmentation.implants.screw_profile import (
     SHAFT_BLUR_SIGMA_MM,
     ShaftProfile,
 )
+from cemscope.segmentation.implants.screw_settings import Brightness
 from cemscope.segmentation.implants.shaft_contour import crest_radius_mm
 
 BLUR_RANGE_MM = (0.4, 0.7)
@@ -43,6 +44,13 @@ class Metals:
         strong = max(STRONG_METAL_HU, 1.3 * titanium)
         return cls(titanium, strong, strong_metal_share(shadow))
 
+    def as_bright_as(self, likely_hu: float) -> "Metals":
+        """Scale both so that the likely one reads ``likely_hu``."""
+        ratio = likely_hu / self.likely_hu
+        return Metals(
+            ratio * self.titanium_hu, ratio * self.strong_hu, self.strong_share
+        )
+
     @property
     def likely_hu(self) -> float:
         """Brightness to calculate with: between the two, by their probability."""
@@ -72,14 +80,37 @@ def fit_shafts(
     if brightness.ceiling_hu is not None:
         # Clipped flanks do not tell blur from brightness.
         blur = float(np.clip(blur, *BLUR_RANGE_MM))
+        metals = metals.as_bright_as(_clipped_metal_hu(fits, brightness, blur))
+        brightness = replace(brightness, titanium_hu=metals.likely_hu)
     return [_shaft(fit, metals, brightness, blur) for fit in fits], brightness
+
+
+def _clipped_metal_hu(
+    fits: list[AxisFit], brightness: Brightness, blur_mm: float
+) -> float:
+    """Brightness of a scan's clipped metal from how steeply its flanks fall.
+
+    With a known blur the flank of a brighter shaft falls more steeply. Shafts that lie
+    in the slice plane starve the beam and read less than the same metal elsewhere.
+    """
+    expected = brightness.titanium_hu
+    shafts = [fit.shaft(brightness, blur_mm, METAL_SPREAD) for fit in fits]
+    seen = [shaft.metal_hu for shaft in shafts]
+    # Flanks are not sure either: streaks lie on them. Both count alike.
+    return float(np.exp(np.mean([np.log(expected), np.median(np.log(seen))])))
+
+
+METAL_SPREAD, METAL_DIFFERS = 0.25, 0.1
+"""Relative spread of what one metal reads from scan to scan, and within a scan [ours].
+"""
 
 
 def _shaft(
     fit: AxisFit, metals: Metals, brightness: Brightness, blur_mm: float
 ) -> ShaftProfile:
     """Fit a shaft's profile and contour, and say how far the radius can be trusted."""
-    shaft = fit.shaft(brightness, blur_mm)
+    differs = 0.05 if brightness.ceiling_hu is None else METAL_DIFFERS
+    shaft = fit.shaft(brightness, blur_mm, differs)
     contour = fit.contour(blur_mm)
     ceiling = brightness.ceiling_hu
     covered = COVERED_MM if fit.in_cement else 0.0
@@ -122,7 +153,7 @@ def _shaft(
 HOLLOW_SHARE = 0.7
 """A contour this much narrower than the profile is not that of the whole shaft."""
 
-COVERED_MM = 0.4
+COVERED_MM = 0.25
 """Standard deviation of a radius where cement covers the whole shaft [ours]."""
 
 USUAL_BESIDE_HU = 100.0

@@ -59,6 +59,8 @@ class TissueImage:
         Voxels from which a noticeable share of metal was subtracted.
     forbidden : ndarray of bool
         Heads, rods and their rim, where nothing is measured.
+    screws : tuple of ScrewModel
+        Whose shafts these are.
     """
 
     hu: HUArray
@@ -66,6 +68,7 @@ class TissueImage:
     shell: BoolArray
     corrected: BoolArray
     forbidden: BoolArray
+    screws: tuple[ScrewModel, ...]
 
 
 def subtract_shafts(
@@ -81,7 +84,7 @@ def subtract_shafts(
     shell = np.zeros(region.hu.shape, np.bool_)
     corrected = np.zeros(region.hu.shape, np.bool_)
     if not screws:
-        return TissueImage(region.hu, share, shell, corrected, forbidden)
+        return TissueImage(region.hu, share, shell, corrected, forbidden, screws)
     hu = region.hu.copy()
     crests = _crests_hu(region, screws)
     voxel_mm = region.geometry.voxel_volume_mm3 ** (1 / 3)
@@ -105,7 +108,7 @@ def subtract_shafts(
     bright = (crests > 0) & ~shell
     hu[bright] -= crests[bright]
     corrected |= crests > NOTICEABLE_METAL_HU
-    return TissueImage(hu, share, shell, corrected, forbidden)
+    return TissueImage(hu, share, shell, corrected, forbidden, screws)
 
 
 def _crests_hu(region: ScanRegion, screws: tuple[ScrewModel, ...]) -> HUArray:

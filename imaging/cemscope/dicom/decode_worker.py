@@ -1,0 +1,133 @@
+"""Decodes compressed slices in a process of its own; started by `decoder_process`.
+
+A decoder is a C library fed with bytes from outside: in its own process it can
+neither crash nor starve the reader, and two of them decode at the same time. The
+script reads requests from stdin and answers on stdout until stdin ends. It imports
+nothing of cemscope, so that it starts fast.
+
+Request: two little-endian uint32 (length of a JSON text, length of the codestream),
+then both. Answer: one byte (0: done, 1: cannot be decoded, 2: another size), one
+uint32, and as many bytes: the stored values, or two uint32 with rows and columns.
+"""
+
+import json
+import logging
+import os
+import struct
+import sys
+import warnings
+from typing import Any, BinaryIO
+
+DECODED, UNREADABLE, OTHER_SIZE = range(3)
+REQUEST = struct.Struct("<II")
+ANSWER = struct.Struct("<BI")
+SIZE = struct.Struct("<II")
+
+_J2K_START = b"\xff\x4f\xff\x51"
+_J2K_SIZE = struct.Struct(">IIII")
+_JPEG_FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC),
+                          *range(0xCD, 0xD0), 0xF7))  # fmt: skip
+_BARE_MARKERS = frozenset((0xD8, 0x01, *range(0xD0, 0xD8)))
+
+
+def codestream_size(codestream: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a codestream itself claims.
+
+    Decoders allocate by them, whatever the DICOM header says.
+
+    Returns
+    -------
+    tuple of int or None
+        None where it is neither JPEG 2000 nor JPEG nor JPEG-LS.
+    """
+    start = codestream.find(_J2K_START, 0, 4096)
+    if start >= 0 and len(codestream) >= start + 24:
+        right, bottom, left, top = _J2K_SIZE.unpack_from(codestream, start + 8)
+        return bottom - top, right - left
+    if codestream[:2] != b"\xff\xd8":
+        return None
+    place = 2
+    while place + 9 <= len(codestream) and codestream[place] == 0xFF:
+        marker = codestream[place + 1]
+        if marker in _JPEG_FRAMES:
+            rows, columns = struct.unpack_from(">HH", codestream, place + 5)
+            return rows, columns
+        if marker == 0xFF:
+            place += 1
+        elif marker in _BARE_MARKERS:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(codestream[place + 2 : place + 4], "big")
+    return None
+
+
+def decode(codestream: bytes, request: dict[str, Any]) -> tuple[int, bytes]:
+    """Answer to one request: its kind and its bytes."""
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels.decoders.base import get_decoder
+
+    shape = (request["rows"], request["columns"])
+    claimed = codestream_size(codestream)
+    if claimed is not None and claimed != shape:
+        return OTHER_SIZE, SIZE.pack(*(max(0, n) % 2**32 for n in claimed))
+    options: dict[str, Any] = {
+        # Values outside the stored bits must show, not be masked to other values.
+        "correct_unused_bits": False,
+        "decoding_plugin": request["plugin"],
+        "rows": shape[0],
+        "columns": shape[1],
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": request["photometric"],
+        "pixel_representation": int(request["signed"]),
+        "bits_allocated": request["bits_allocated"],
+        "bits_stored": request["bits_stored"],
+        "pixel_keyword": "PixelData",
+    }
+    decoder = get_decoder(request["transfer_syntax_uid"])
+    array, _ = decoder.as_array(encapsulate([codestream]), index=0, raw=True, **options)
+    if array.shape != shape:
+        return OTHER_SIZE, SIZE.pack(*array.shape[:2])
+    return DECODED, array.astype("<i2" if request["signed"] else "<u2").tobytes()
+
+
+def _limit_memory(mebibytes: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit = mebibytes * 1024**2
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer requests until the source ends."""
+    while True:
+        head = source.read(REQUEST.size)
+        if len(head) < REQUEST.size:
+            return
+        text_length, length = REQUEST.unpack(head)
+        request = json.loads(source.read(text_length))
+        codestream = source.read(length)
+        try:
+            kind, answer = decode(codestream, request)
+        except BaseException:  # noqa: BLE001 - Rust panics are no Exception
+            kind, answer = UNREADABLE, b""
+        sink.write(ANSWER.pack(kind, len(answer)) + answer)
+        sink.flush()
+
+
+def main() -> None:
+    """Serve on stdin and stdout; the argument is the memory limit in MiB."""
+    _limit_memory(int(sys.argv[1]))
+    warnings.simplefilter("ignore")
+    logging.disable()
+    # What a library prints may not mix with the answers.
+    sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin.buffer, sink)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Decodes the slices of a series straight into one preallocated volume.
+
+Native slices are read into their own place in the volume. Compressed ones are decoded
+by processes of their own, several at a time.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+
+from cemscope.dicom.decoder_process import borrowed_decoder
+from cemscope.dicom.decoding import read_codestreams, read_native
+from cemscope.dicom.files import READ_ERRORS, FileEntry, InputFiles
+from cemscope.dicom.header import SliceHeader
+from cemscope.dicom.hounsfield import (
+    HounsfieldSettings,
+    SliceConversion,
+    StoredArray,
+    convert_slice,
+)
+from cemscope.dicom.limits import InputLimits
+from cemscope.dicom.shear import ShearPlan
+from cemscope.errors import UnreadablePixelsError
+from cemscope.volume import HUArray
+
+SliceJob = tuple[int, SliceHeader]
+"""A slice and its index in the volume."""
+
+Done = Callable[[int], None]
+"""Told how many more slices are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceResult:
+    """Outcome of one slice: a conversion, or why there is none."""
+
+    header: SliceHeader
+    conversion: SliceConversion | None
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VoxelReader:
+    """Where voxels come from, and where they go.
+
+    Attributes
+    ----------
+    files : InputFiles
+        The open input.
+    hu : ndarray of int16, shape (slices, rows, columns)
+        Written in place.
+    shear : ShearPlan or None
+        How slices are moved; None where they lie on the grid.
+    hounsfield : HounsfieldSettings
+        Padding and clipping.
+    limits : InputLimits
+        Sizes, and the processes that decode.
+    """
+
+    files: InputFiles
+    hu: HUArray
+    shear: ShearPlan | None
+    hounsfield: HounsfieldSettings
+    limits: InputLimits
+
+    def read(self, headers: Sequence[SliceHeader], done: Done) -> list[SliceResult]:
+        """Read all slices; a slice that cannot be read is told, not raised."""
+        native: list[list[SliceJob]] = []
+        compressed: list[list[SliceJob]] = []
+        for jobs in _jobs_by_file(headers):
+            is_compressed = jobs[0][1].pixels.is_compressed
+            (compressed if is_compressed else native).append(jobs)
+        results = []
+        for jobs in native:
+            results += self._read_native_file(jobs)
+            done(len(jobs))
+        if compressed:
+            results += self._read_compressed(compressed, done)
+        return results
+
+    def _read_native_file(self, jobs: list[SliceJob]) -> list[SliceResult]:
+        results: list[SliceResult] = []
+        try:
+            with self.files.open(jobs[0][1].entry) as stream:
+                for index, header in jobs:
+                    plane = self._plane(index)
+                    try:
+                        stored = read_native(stream, header, plane)
+                        results.append(self._convert(stored, index, header, plane))
+                    except UnreadablePixelsError as error:
+                        results.append(SliceResult(header, None, str(error)))
+        except READ_ERRORS:
+            failed = jobs[len(results) :]
+            results += [
+                SliceResult(h, None, "the file cannot be opened") for _, h in failed
+            ]
+        return results
+
+    def _read_compressed(
+        self, files: list[list[SliceJob]], done: Done
+    ) -> list[SliceResult]:
+        count = self.limits.decoder_processes or _processors()
+        results: list[SliceResult] = []
+        # Frames wait in memory until a decoder is free: never more than a few.
+        room = threading.Semaphore(2 * count)
+        with ThreadPoolExecutor(count, thread_name_prefix="decode") as pool:
+            futures: list[Future[SliceResult]] = []
+            try:
+                for jobs in files:
+                    for index, header, codestream in self._codestreams(jobs, results):
+                        room.acquire()
+                        future = pool.submit(self._decode, codestream, index, header)
+                        future.add_done_callback(lambda _: room.release())
+                        futures.append(future)
+                        done(1)
+                results += [future.result() for future in as_completed(futures)]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return results
+
+    def _codestreams(
+        self, jobs: list[SliceJob], failures: list[SliceResult]
+    ) -> Iterator[tuple[int, SliceHeader, bytes]]:
+        """Compressed frames of one file; those that cannot be had are failures."""
+        wanted = {header.frame_index: (index, header) for index, header in jobs}
+        first = jobs[0][1]
+        reason = ""
+        try:
+            with self.files.open(first.entry) as stream:
+                frames = read_codestreams(stream, first, self.limits)
+                for number, codestream in enumerate(frames):
+                    if number in wanted:
+                        yield *wanted.pop(number), codestream
+        except UnreadablePixelsError as error:
+            reason = str(error)
+        except READ_ERRORS:
+            reason = "the file cannot be opened"
+        failures += [
+            SliceResult(header, None, reason or "its frame is missing")
+            for _, header in wanted.values()
+        ]
+
+    def _decode(
+        self, codestream: bytes, index: int, header: SliceHeader
+    ) -> SliceResult:
+        shape = (header.rows, header.columns)
+        try:
+            with borrowed_decoder(self.limits) as decoder:
+                stored = decoder.decode(codestream, header.pixels, shape)
+            return self._convert(stored, index, header, self._plane(index))
+        except UnreadablePixelsError as error:
+            return SliceResult(header, None, str(error))
+
+    def _plane(self, index: int) -> HUArray:
+        """Memory for a slice as it was scanned: its place, unless it moves."""
+        if self.shear is None:
+            plane: HUArray = self.hu[index]
+            return plane
+        return np.empty(self.shear.source_shape, dtype=np.int16)
+
+    def _convert(
+        self, stored: StoredArray, index: int, header: SliceHeader, plane: HUArray
+    ) -> SliceResult:
+        conversion = convert_slice(stored, header.pixels, plane, self.hounsfield)
+        if self.shear is not None:
+            padded = self.shear.place(plane, index, self.hu[index])
+            conversion = conversion.with_padding(padded)
+        return SliceResult(header, conversion)
+
+
+def _jobs_by_file(headers: Sequence[SliceHeader]) -> list[list[SliceJob]]:
+    """Slices by file, and in the order of their frames."""
+    files: dict[FileEntry, list[SliceJob]] = {}
+    for index, header in enumerate(headers):
+        files.setdefault(header.entry, []).append((index, header))
+    return [sorted(jobs, key=lambda job: job[1].frame_index) for jobs in files.values()]
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

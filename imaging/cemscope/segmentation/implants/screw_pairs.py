@@ -1,0 +1,50 @@
+"""One size for the two screws of a vertebra.
+
+Surgeons put two screws of one size into a vertebra where both pedicles allow it, and
+cement can only widen what is seen of a shaft: of two radii that may be the same, the
+narrower one counts more.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cemscope.segmentation.implants.screw_model import ScrewModel
+
+SAME_SIZE_MM = 0.1
+"""Fits of one size differ by this (1 sigma) beside what each is unsure of [ours]."""
+
+SAME_SIZE_SIGMAS = 2.0
+"""Radii further apart are of two sizes: these come in steps of 0.5 to 1 mm."""
+
+NARROWER_COUNTS = 3.0
+"""Weight of the narrower radius over that of the wider one [ours]."""
+
+
+def share_sizes(screws: tuple[ScrewModel, ...]) -> tuple[ScrewModel, ...]:
+    """Give the two screws of a vertebra one radius where theirs may be the same."""
+    return tuple(_shared(screw, screws) for screw in screws)
+
+
+def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
+    twin = next(
+        (k for k in screws if k.level == screw.level and k.side is not screw.side), None
+    )
+    if twin is None:
+        return screw
+    narrow, wide = sorted((screw.shaft, twin.shaft), key=lambda shaft: shaft.radius_mm)
+    apart = wide.radius_mm - narrow.radius_mm
+    deviations = (narrow.radius_deviation_mm, wide.radius_deviation_mm)
+    doubt = float(np.linalg.norm([*deviations, SAME_SIZE_MM]))
+    if apart > SAME_SIZE_SIGMAS * doubt:
+        return screw
+    weights = (NARROWER_COUNTS / deviations[0] ** 2, 1.0 / deviations[1] ** 2)
+    radius = narrow.radius_mm + apart * weights[1] / sum(weights)
+    shaft = replace(
+        screw.shaft,
+        radius_mm=radius,
+        groove_mm=screw.shaft.groove_mm * radius / screw.shaft.radius_mm,
+        radius_deviation_mm=float(np.hypot(min(deviations), 0.25 * apart)),
+    )
+    thread = replace(screw.thread, metal_radius_mm=shaft.metal_radius_mm)
+    return replace(screw, shaft=shaft, thread=thread)
