@@ -50,3 +50,20 @@ def test_beyond_the_scan_nothing_is_hidden() -> None:
     planes = streak_planes(scan([700.0] * 4), StreakSettings())
     assert planes is not None
     assert not planes.blinded_at(np.array([[20.0, 20.0, 90.0]])).any()
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["same axes", "oblique"])
+def test_voxels_of_a_grid_are_those_of_its_points(turned: bool) -> None:
+    planes = streak_planes(scan([0, 0, 700, 0, 0, 0, 150, 0, 0]), StreakSettings())
+    assert planes is not None
+    cosine, sine = np.cos(0.3), np.sin(0.3)
+    turn = [[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]] if turned else np.eye(3)
+    grid = VoxelGeometry.from_axes(
+        (14, 7, 9), (1.7, 3.0, 3.0), (3.0, 2.0, 4.0), (np.eye(3)[::-1] @ turn)
+    )
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    points = grid.index_to_lps(index.reshape(-1, 3)).reshape(*grid.shape, 3)
+    found = planes.voxels(grid)
+    # A point half way between two planes may fall to either.
+    assert (found != planes.at(points)).mean() < 0.01
+    assert 0.05 < found.mean() < 0.95

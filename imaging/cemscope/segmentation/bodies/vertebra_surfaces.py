@@ -124,7 +124,8 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
     fine = sharp.cut_at(settings.window.ceiling_hu)
     implants = _implants(ct, path, settings)
     axis = spine_axis(path, fine, settings.axis)
-    found = find_discs(axis, fine, implants, settings.discs)
+    hidden = _hidden(implants, streaks, fine)
+    found = find_discs(axis, fine, hidden, settings.discs)
     if len(found.discs) < 2:
         raise NoVertebraFoundError(
             "expected at least one vertebra between two discs, found none along "
@@ -230,6 +231,22 @@ def _implants(
     if not (share > 0.5).any():
         return None
     return replace(bright, hu=share)
+
+
+def _hidden(
+    implants: WorkingVolume | None, streaks: StreakPlanes | None, fine: WorkingVolume
+) -> WorkingVolume | None:
+    """Implants and the planes with streaks, 0 to 1; None if there are none.
+
+    A bright streak across a body looks like an endplate, the marrow beside it like a
+    disc.
+    """
+    if streaks is None or not streaks.streaked.any():
+        return implants
+    share = streaks.voxels(fine.geometry).astype(np.float32)
+    if implants is not None:
+        np.maximum(share, implants.hu, out=share)
+    return replace(fine, hu=share)
 
 
 def _any_above(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cemscope.geometry import FloatArray
+from cemscope.geometry import FloatArray, VoxelGeometry
 from cemscope.volume import BoolArray, CTVolume
 
 
@@ -66,6 +66,21 @@ class StreakPlanes:
     def blinded_at(self, points_lps_mm: FloatArray) -> BoolArray:
         """Tell which points, shape (..., 3), lie in a plane that streaks fill."""
         return self._look_up(self.blinded, points_lps_mm)
+
+    def voxels(self, geometry: VoxelGeometry) -> BoolArray:
+        """Voxels of a grid that lie in a plane with streaks."""
+        along = self.normal_lps @ geometry.affine_lps[:3, :3] / self.step_mm
+        start = float(geometry.origin_lps_mm @ self.normal_lps) - self.first_mm
+        z, y, x = (
+            (step * np.arange(count)).astype(np.float32)
+            for step, count in zip(along, geometry.shape, strict=True)
+        )
+        flat = z[:, None, None] + y[None, :, None] + np.float32(start / self.step_mm)
+        index = np.rint(flat + x).astype(np.int32) + 1
+        # Beyond the scan on either side there is no streak.
+        padded = np.concatenate([[False], self.streaked, [False]])
+        found: BoolArray = padded[np.clip(index, 0, len(padded) - 1)]
+        return found
 
     def _look_up(
         self, planes: npt.NDArray[np.bool_], points_lps_mm: FloatArray
