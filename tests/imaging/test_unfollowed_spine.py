@@ -50,10 +50,10 @@ def test_nothing_is_beyond_no_row() -> None:
 
 
 def test_the_reader_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The finder passes it on, with the name of the last vertebra it knows."""
+    """The finder passes it on with a name, but below S1 lies the rest of the sacrum."""
     ct = spine_phantom(PatientShape(), SCAN).ct
-    monkeypatch.setattr(vertebrae, "goes_on_beyond", lambda *_: (True, False))
+    monkeypatch.setattr(vertebrae, "goes_on_beyond", lambda *_: (True, True))
     notices = vertebrae.find_vertebrae(ct).notices
     told = [n for n in notices if n.code == "spine_not_followed"]
     assert len(told) == 1
-    assert "below S1" in told[0].message
+    assert "above " in told[0].message

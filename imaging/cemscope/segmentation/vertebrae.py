@@ -144,7 +144,9 @@ def find_vertebrae(
 def _unfollowed(found: FoundSpine, names: LevelNames) -> tuple[Notice, ...]:
     """Say where the spine goes on without a recognised vertebra."""
     below, above = goes_on_beyond(found.bodies, found.coarse)
-    ends = ((below, "below", names.levels[0]), (above, "above", names.levels[-1]))
+    lowest = names.levels[0]
+    below &= lowest is None or lowest.name != "S1"  # the rest of the sacrum
+    ends = ((below, "below", lowest), (above, "above", names.levels[-1]))
     return tuple(
         Notice(
             "spine_not_followed",

@@ -111,7 +111,7 @@ def draw_leak_case(seed: int) -> LeakCase:
     thick = bool(rng.random() < THICK_SHARE)
     scan = draw_scan(drawn.patient, chosen, rng, seed, thick=thick, deep=drawn.deep)
     if drawn.patient.metal is Substance.COBALT_CHROME and drawn.patient.screws:
-        # Nobody scans so dense a metal with a softer beam.
+        # A softer beam fills every plane with streaks; our choice, on tuning scenes.
         scan = replace(scan, kvp=max(scan.kvp, 120))
     if family is LeakFamily.STREAKS and scan.kernel is Kernel.SOFT:
         scan = replace(scan, kernel=Kernel.STANDARD)

@@ -156,7 +156,8 @@ def _path_in_midline(
 
 BLINDED_SHARE, CLEARER = 0.1, 1.03
 """What a score counts for in a plane that streaks fill, where the other planes lead the
-path; and how much more of the canal they must see on that path than on the usual one.
+path; and how much more of the canal they must see on that path than on the usual one
+[ours: 1.08 and 1.8 where the usual path was lost, 0.98 and 1.0 where it was not].
 """
 
 

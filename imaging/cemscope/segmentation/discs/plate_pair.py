@@ -37,7 +37,8 @@ FLANK_MM = 3.0
 
 PLATE_MM, PLATE_WEIGHT = (1.0, 4.0), 0.5
 """Where the far flank of an endplate lies, blurred by thick slices, and what it counts
-beside the near one: where marrow is as dark as a disc, each plate has two flanks."""
+beside the near one: where marrow is as dark as a disc, each plate has two flanks. This
+weight and the price of a ridge were chosen on 690 discs of simulated scans [ours]."""
 
 BETWEEN_PRICE = 0.4
 """Price of the edge of another plate between the two: a disc has none."""

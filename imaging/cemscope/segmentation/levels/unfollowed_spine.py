@@ -6,10 +6,8 @@ import numpy as np
 
 from cemscope.geometry import FloatArray
 from cemscope.segmentation.bodies.found_body import FoundBody
+from cemscope.segmentation.bodies.vertebral_arches import USUAL_DISC_MM
 from cemscope.segmentation.spine_working_volume import WorkingVolume
-
-USUAL_DISC_MM = 8.0
-"""Height of a disc between a body and its neighbour."""
 
 REACH_MM = 16.0
 """Half the width of the place that is looked at: a body fills it, its cortex lies in
