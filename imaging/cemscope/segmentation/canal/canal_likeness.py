@@ -22,8 +22,21 @@ body's middle is half the sum of both depths away (lumbar: 18 and 35 mm, Panjabi
 doi:10.1097/00007632-199203000-00010)."""
 
 
-def canal_likeness(volume: WorkingVolume, settings: CanalSettings) -> ScoreArray:
-    """Score every voxel of a coarse grid as centre of the canal (0 ... 1)."""
+def canal_likeness(
+    volume: WorkingVolume, settings: CanalSettings, *, far_wall: bool = False
+) -> ScoreArray:
+    """Score every voxel of a coarse grid as centre of the canal (0 ... 1).
+
+    Parameters
+    ----------
+    volume
+        The scan on the search grid, tamed.
+    settings
+        Tunables.
+    far_wall
+        Let the front wall of a body count as a body in front: for marrow as dark as
+        muscle, at the price of a path that runs further into the sacrum.
+    """
     spacing = volume.geometry.spacing_mm[0]
     bone = volume.hu > settings.bone_above_hu
     score = _surrounded(bone, spacing, settings)
@@ -32,6 +45,8 @@ def canal_likeness(volume: WorkingVolume, settings: CanalSettings) -> ScoreArray
     score *= np.interp(volume.hu, CONTENT_HU, CONTENT_SHARE).astype(np.float32)
     score *= volume.inside
     front = _body_in_front(volume.hu, spacing, settings)
+    if far_wall:
+        front = np.maximum(front, FAR_WALL_SHARE * _far_wall(bone, spacing, settings))
     score *= settings.least_front + (1.0 - settings.least_front) * front
     likely = np.argwhere(score > settings.symmetry_from_score)
     symmetry = axial_symmetry(volume.hu, likely, spacing)
@@ -90,6 +105,41 @@ def _body_in_front(
             np.maximum(there, body[:, :rows] - darker, out=there)
     contrast: ScoreArray = np.clip(front / settings.body_contrast_hu, 0.0, 1.0)
     return contrast
+
+
+FAR_WALL_MM, FAR_WALL_FAN_DEG, FAR_WALL_RAYS = (26.0, 50.0), 25.0, 5
+"""Where the front of a body's cortex lies from the middle of the canal: the canal is 15
+to 25 mm deep, a body 25 to 40 mm (Panjabi 1992,
+doi:10.1097/00007632-199203000-00010)."""
+
+FAR_WALL_SHARE = 0.6
+"""What that wall counts against a body that is denser than all around it [ours]."""
+
+
+def _far_wall(bone: BoolArray, spacing: float, settings: CanalSettings) -> ScoreArray:
+    """Share of rays to the front that meet the far wall of a body.
+
+    Marrow of old patients is no denser than muscle, but a body still has a front wall;
+    in front of a point within the body there is none.
+    """
+    met = np.zeros(bone.shape, np.float32)
+    window = 2 * round(settings.level_mm / spacing) + 1
+    for angle in np.radians(
+        np.linspace(-FAR_WALL_FAN_DEG, FAR_WALL_FAN_DEG, FAR_WALL_RAYS)
+    ):
+        hit = np.zeros_like(bone)
+        places = {
+            (
+                round(float(-distance * np.cos(angle) / spacing)),
+                round(float(distance * np.sin(angle) / spacing)),
+            )
+            for distance in np.arange(FAR_WALL_MM[0], FAR_WALL_MM[1], spacing / 2)
+        }
+        for row, column in places:
+            _or_shifted(hit, bone, row, column)
+        met += ndimage.maximum_filter1d(hit.view(np.uint8), window, axis=0)
+    met /= FAR_WALL_RAYS
+    return met
 
 
 def _or_shifted(target: BoolArray, source: BoolArray, row: int, column: int) -> None:

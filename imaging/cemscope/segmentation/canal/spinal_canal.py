@@ -27,6 +27,10 @@ SOFT_TISSUE_HU = -20.0
 BEYOND_MM = 45.0
 """How far beyond a first path the canal is looked for once more."""
 
+LOST_MM = 45.0
+"""A path that ends a lumbar body and its disc earlier than another has lost the spine
+(Panjabi 1992, doi:10.1097/00007632-199203000-00010: bodies of 24 to 29 mm)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CanalPath:
@@ -64,17 +68,12 @@ def find_canal(
         If no stretch of the best path looks like a canal.
     """
     volume = coarser(coarse, settings.grid_mm)
-    likeness = canal_likeness(volume, settings)
-    blinded = _blinded(volume, streaks)
-    found = _found_part(volume, likeness, streaks, settings)
-    if blinded.any():
-        # Between two rods a dark band is as symmetrical, and as walled in, as the
-        # canal; the planes without streaks tell whether it led the path astray.
-        weight = np.where(blinded, np.float32(BLINDED_SHARE), np.float32(1.0))
-        led = _found_part(volume, likeness * weight[:, None, None], streaks, settings)
-        if led.seen(likeness, ~blinded) > CLEARER * found.seen(likeness, ~blinded):
-            found = led
     spacing = volume.geometry.spacing_mm[0]
+    found = _clearest_part(volume, streaks, settings)
+    if (len(volume.hu) - found.slices) * spacing > LOST_MM:
+        further = _clearest_part(volume, streaks, settings, far_wall=True)
+        if (further.slices - found.slices) * spacing > LOST_MM:
+            found = further
     if found.slices * spacing < settings.shortest_mm:
         raise NoVertebraFoundError(
             f"expected a spine with at least {settings.shortest_mm:.0f} mm of spinal "
@@ -86,6 +85,29 @@ def find_canal(
     ).astype(float)
     index[:, 1:] += _between_voxels(found.score, index.astype(int))
     return CanalPath(volume.geometry.index_to_lps(index), found.scores(found.score))
+
+
+def _clearest_part(
+    volume: WorkingVolume,
+    streaks: StreakPlanes | None,
+    settings: CanalSettings,
+    *,
+    far_wall: bool = False,
+) -> "_FoundPart":
+    """Part of the best path in the canal, led by the planes without streaks if need be.
+
+    Between two rods a dark band is as symmetrical, and as walled in, as the canal; the
+    planes without streaks tell whether it led the path astray.
+    """
+    likeness = canal_likeness(volume, settings, far_wall=far_wall)
+    blinded = _blinded(volume, streaks)
+    found = _found_part(volume, likeness, streaks, settings)
+    if blinded.any():
+        weight = np.where(blinded, np.float32(BLINDED_SHARE), np.float32(1.0))
+        led = _found_part(volume, likeness * weight[:, None, None], streaks, settings)
+        if led.seen(likeness, ~blinded) > CLEARER * found.seen(likeness, ~blinded):
+            found = led
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -48,6 +48,10 @@ BEHIND_MM, ABOVE_MM = 36.0, 8.0
 PLATE_MM = 2.0
 """An endplate is in view if the scan shows this much beyond it."""
 
+LEAST_CUT_SHARE = 0.45
+"""Height in view, as a share of its depth, from which a cut body says what is solid
+beside it: the pedicles alone fill what lies beside the upper third of L5."""
+
 RIB_DESCENT_MM = 44.0
 """How far below its vertebra a rib is followed; the last ribs run steeply down."""
 
@@ -191,6 +195,10 @@ def level_landmarks(
         scale=scale,
     )
     section_mm2 = (upper - lower) * (wall + front)
+    plates = np.array([[0.0, 0.0, lower - PLATE_MM], [0.0, 0.0, upper + PLATE_MM]])
+    shown = coarse.sample_inside(surface.frame.to_lps_mm(plates)) > 0.5
+    body = replace(body, whole=bool(shown.all()))
+    too_little = not body.whole and upper - lower < LEAST_CUT_SHARE * (wall + front)
     sides = []
     for sign in (1.0, -1.0):
         beside = _beside(coarse, surface, grid, sign, settings, streaks)
@@ -201,16 +209,13 @@ def level_landmarks(
             seen_to_mm = float(grid.lateral_mm[-1] / grid.scale)
         sides.append(
             SideLandmarks(
-                _ala(beside, grid, section_mm2, settings),
+                None if too_little else _ala(beside, grid, section_mm2, settings),
                 process.reach_mm,
                 seen_to_mm,
                 process.section_mm2,
                 head_of_rib(beside, grid, body.width_mm / 2, settings.ribs),
             )
         )
-    plates = np.array([[0.0, 0.0, lower - PLATE_MM], [0.0, 0.0, upper + PLATE_MM]])
-    shown = coarse.sample_inside(surface.frame.to_lps_mm(plates)) > 0.5
-    body = replace(body, whole=bool(shown.all()))
     return LevelLandmarks(sides[0], sides[1], body)
 
 
