@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PYTEST_ARGS ?=
+# One test file per process at a time; `make test PYTEST_ARGS=-x` runs them in a row.
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit plugin-libraries benchmark schema clean
+.PHONY: help demo test lint types unit plugin-libraries dicom-validators benchmark schema clean
 
 help:
 	@echo "make demo       analyse the sample patient and print the table"
@@ -35,6 +36,9 @@ demo: $(VENV)/.base
 plugin-libraries:
 	@scripts/install_display_libraries.sh
 
+dicom-validators:
+	@scripts/install_dicom_validators.sh
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,7 +46,7 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev plugin-libraries
+unit: $(VENV)/.dev plugin-libraries dicom-validators
 	scripts/with_display.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test: lint types unit

@@ -67,3 +67,19 @@ class ConfigError(CemscopeError, ValueError):
 
 class ExportError(CemscopeError):
     """A result could not be written."""
+
+
+class EvidenceError(CemscopeError, ValueError):
+    """The DICOM objects at hand are not those that a result was measured on."""
+
+
+class SignatureError(CemscopeError, ValueError):
+    """A case cannot be signed as it stands."""
+
+
+class AuditError(CemscopeError):
+    """A case is not what its audit trail says."""
+
+
+class PacsError(CemscopeError):
+    """A PACS cannot be reached, or did not take or give what was asked for."""

@@ -1,5 +1,6 @@
 """The main job: a series in, a case folder out."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,18 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
             (part / HTML_FILE).write_text(html, encoding="utf-8", newline="\n")
         provenance = record_provenance(
             result, job.series, job.command, tuple(clock.records)
-        )
+        ).model_copy(update={"outputs_sha256": _outputs_sha256(part)})
         (part / PROVENANCE_FILE).write_text(
             provenance.to_json(), encoding="utf-8", newline="\n"
         )
+
+
+def _outputs_sha256(folder: Path) -> dict[str, str]:
+    """Hash what a later signature relies on."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (REPORT_FILE, VERTEBRAE_FILE, MATERIALS_FILE)
+    }
 
 
 def _say_nothing(message: str) -> None:

@@ -30,7 +30,16 @@ MACHINE_FILES = frozenset(
 )
 """What an analysis writes and may therefore replace."""
 
-READER_FILES = frozenset({"review.json", "signed", "audit.jsonl"})
+READER_FILES = frozenset(
+    {
+        "review.json",
+        "review.edits.jsonl",
+        "review_vertebrae.nii.gz",
+        "review_materials.nii.gz",
+        "signed",
+        "audit.jsonl",
+    }
+)
 """What a reader's work leaves in a case; it is never replaced."""
 
 

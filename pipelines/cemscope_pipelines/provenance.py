@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cemscope_pipelines.case import CaseResult
 from cemscope_pipelines.memory import peak_memory_mib
@@ -71,6 +71,10 @@ class Provenance(ProvenanceModel):
     config_hash: str
     timings: tuple[TimingRecord, ...]
     peak_memory_mib: float
+    outputs_sha256: dict[str, str] = Field(
+        default_factory=dict,
+        description="Of report.json and the label maps, to tell later changes.",
+    )
 
     def to_json(self) -> str:
         """Text of ``provenance.json``, ending in a line break."""

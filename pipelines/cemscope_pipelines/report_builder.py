@@ -157,7 +157,8 @@ def _evidence_entry(
     )
 
 
-def _leak_entry(leak: Leak) -> LeakEntry:
+def leak_entry(leak: Leak) -> LeakEntry:
+    """Put one leak into the form of the report."""
     return LeakEntry(
         id=leak.leak_id,
         types=tuple(kind.value for kind in leak.types),
@@ -181,7 +182,7 @@ def _vertebra_entry(vertebra: Vertebra, found: Augmentation) -> VertebraEntry:
         centroid_lps_mm=_point(vertebra.centroid_lps_mm),
         body_volume_ml=_ml(vertebra.body_volume_ml),
         cement=_cement_entry(_cement_of(name, found)),
-        leaks=tuple(_leak_entry(one) for one in found.leaks if one.level == name),
+        leaks=tuple(leak_entry(one) for one in found.leaks if one.level == name),
     )
 
 

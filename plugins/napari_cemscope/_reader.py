@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from cemscope.anatomy import VertebraLevel
 from cemscope.dicom import list_series, read_series
 from cemscope.errors import CemscopeError
-from cemscope_pipelines.label_files import read_label_map
-from napari_cemscope.layers import LayerData, ct_layer, label_layer
-
-CASE_MAPS = ("vertebrae", "materials")
-"""Label maps of a case folder, in the order in which they are stacked."""
+from cemscope_pipelines.case_folder import MATERIALS_FILE, REPORT_FILE
+from cemscope_pipelines.review.case_series import read_case_series
+from cemscope_pipelines.review.review_session import ReviewSession
+from napari_cemscope.layers import CASE_KEY, LayerData, ct_layer, map_layers
 
 Reader = Callable[[str | list[str]], list[LayerData]]
 
 
 def is_case_folder(path: Path) -> bool:
     """Tell whether a folder is a case that `cemscope analyze` wrote."""
-    return (path / "report.json").is_file() and (path / "materials.nii.gz").is_file()
+    return (path / REPORT_FILE).is_file() and (path / MATERIALS_FILE).is_file()
 
 
 def get_reader(path: str | list[str]) -> Reader | None:
@@ -47,9 +47,20 @@ def read_ct(path: str | list[str]) -> list[LayerData]:
 
 
 def read_case(path: str | list[str]) -> list[LayerData]:
-    """Read the label maps of a case folder as layers."""
+    """Read a case folder: its scan, if it is where it was, and what was found in it.
+
+    The maps are as the reader left them. Nothing is written; to judge and correct, open
+    'Review a case' from the plugins menu, which takes these layers over.
+    """
     folder = Path(str(path))
-    return [
-        label_layer(read_label_map(folder / f"{name}.nii.gz"), name)
-        for name in CASE_MAPS
-    ]
+    session = ReviewSession(folder)
+    try:
+        ct = read_case_series(folder, session.report, session.maps.geometry)
+        layers = [ct_layer(ct)]
+    except CemscopeError:
+        layers = []
+    numbers = [VertebraLevel(v.level).number for v in session.report.vertebrae]
+    layers += map_layers(session.maps, numbers)
+    for _, keywords, _ in layers:
+        keywords["metadata"] = {CASE_KEY: str(folder)}
+    return layers

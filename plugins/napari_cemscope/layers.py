@@ -1,60 +1,75 @@
-"""From cemscope's volumes to napari's layer data; the one place that turns axes.
-
-napari's world axes are (z, y, x) of the patient in LPS mm, so that a point under the
-cursor reads as the patient position backwards. Any orientation of the scan is kept in
-the layer's affine: arrays are never flipped.
-"""
+"""From cemscope's volumes to napari's layer data."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from napari.utils import DirectLabelColormap
 
-from cemscope.geometry import VoxelGeometry
-from cemscope.volume import CTVolume, LabelMap
+from cemscope.volume import CTVolume
+from cemscope_pipelines.review.case_maps import CaseMaps
+from cemscope_pipelines.review.voxel_change import LUCENCY
+from napari_cemscope.colours import MATERIALS, material_table, vertebra_table
+from napari_cemscope.view_space import ViewSpace
+from napari_cemscope.windows import BONE
 
 LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 """What napari asks a reader for: array, keyword arguments, layer type."""
 
-BONE_WINDOW_HU = (-600.0, 1400.0)
-"""Usual bone window (level 400, width 2000)."""
-
-AXIS_LABELS = ("z", "y", "x")
-
-
-def world_affine(geometry: VoxelGeometry) -> npt.NDArray[np.float64]:
-    """Affine from array indices to napari's world, shape (4, 4).
-
-    Parameters
-    ----------
-    geometry
-        Grid of the layer.
-    """
-    affine = geometry.affine_lps.copy()
-    affine[:3] = affine[2::-1]
-    return affine
+CASE_KEY = "cemscope_case"
+"""Key of a layer's metadata that holds the case folder it comes from."""
 
 
 def ct_layer(ct: CTVolume, name: str = "CT") -> LayerData:
     """Image layer of a CT series in the bone window."""
+    space = ViewSpace.of(ct.geometry)
     keywords = {
         "name": name,
-        "affine": world_affine(ct.geometry),
-        "units": ("mm",) * 3,
-        "axis_labels": AXIS_LABELS,
-        "contrast_limits": BONE_WINDOW_HU,
+        "contrast_limits": BONE.limits_hu,
         "colormap": "gray",
+        **space.keywords,
     }
-    return ct.hu, keywords, "image"
+    return space.view(ct.hu), keywords, "image"
 
 
-def label_layer(labels: LabelMap, name: str) -> LayerData:
-    """Labels layer; napari paints into it, so it gets a copy of its own."""
-    keywords = {
+def map_layers(maps: CaseMaps, level_numbers: list[int]) -> list[LayerData]:
+    """Label layers of a case, from the lowest to the topmost.
+
+    All materials show the same array, each its own codes: a voxel is one thing only.
+
+    Parameters
+    ----------
+    maps
+        Label maps of the case.
+    level_numbers
+        Numbers of the vertebrae in their order along the spine.
+    """
+    space = ViewSpace.of(maps.geometry)
+    vertebrae = _labels(
+        space.view(maps.vertebrae), "vertebrae", vertebra_table(level_numbers), 0.8
+    )
+    vertebrae[1].update(space.keywords)
+    layers = [vertebrae]
+    shared = space.view(maps.materials)
+    has_lucency = bool((maps.materials == LUCENCY).any())
+    for material in MATERIALS:
+        if LUCENCY in material.codes and not has_lucency:
+            continue  # every layer costs time at each step through the slices
+        layer = _labels(shared, material.name, material_table(material), 1.0)
+        layer[1].update(space.keywords, opacity=material.opacity)
+        layers.append(layer)
+    return layers
+
+
+def _labels(
+    array: npt.NDArray[Any],
+    name: str,
+    table: dict[int | None, np.ndarray],
+    opacity: float,
+) -> LayerData:
+    keywords: dict[str, Any] = {
         "name": name,
-        "affine": world_affine(labels.geometry),
-        "units": ("mm",) * 3,
-        "axis_labels": AXIS_LABELS,
-        "opacity": 0.4,
+        "colormap": DirectLabelColormap(color_dict=table),
+        "opacity": opacity,
     }
-    return labels.labels.copy(), keywords, "labels"
+    return array, keywords, "labels"

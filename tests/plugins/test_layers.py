@@ -1,4 +1,4 @@
-"""Layer data for napari: positions survive, arrays are not flipped."""
+"""Layers for napari: positions survive, and arrays are shared."""
 
 import numpy as np
 from hypothesis import given
@@ -6,27 +6,71 @@ from hypothesis import strategies as st
 
 from cemscope.geometry import VoxelGeometry
 from cemscope.testing.strategies import voxel_geometries
-from cemscope.volume import CTVolume, LabelMap
-from napari_cemscope.layers import ct_layer, label_layer, world_affine
+from cemscope.volume import CTVolume
+from napari_cemscope.colours import MATERIALS
+from napari_cemscope.layers import ct_layer
+from napari_cemscope.view_space import ViewSpace
+
+HEAD_FIRST = ((0, 0, -1), (0, 1, 0), (1, 0, 0))
+SAGITTAL = ((1, 0, 0), (0, 0, -1), (0, 1, 0))
 
 
 @given(voxel_geometries(), st.tuples(*[st.floats(0, 10)] * 3))
-def test_world_is_the_patient_point_backwards(
+def test_screen_and_patient_lead_there_and_back(
     geometry: VoxelGeometry, index: tuple[float, float, float]
 ) -> None:
-    world = world_affine(geometry) @ [*index, 1.0]
-    np.testing.assert_allclose(world[2::-1], geometry.index_to_lps(index), atol=1e-9)
+    space = ViewSpace.of(geometry)
+    point = geometry.index_to_lps(index)
+    np.testing.assert_allclose(space.to_lps(space.to_screen(point)), point, atol=1e-6)
 
 
-def test_layers_keep_the_array_as_it_is() -> None:
+def test_an_axial_scan_stands_at_its_patient_position_however_it_is_stored() -> None:
+    for directions in (((0, 0, 1), (0, 1, 0), (1, 0, 0)), HEAD_FIRST, SAGITTAL):
+        geometry = VoxelGeometry.from_axes(
+            (6, 8, 10), (2.0, 0.5, 0.7), (-20.0, 30.0, 100.0), directions
+        )
+        space = ViewSpace.of(geometry)
+        for index in ((0, 0, 0), (5, 7, 9), (2, 3, 4)):
+            x, y, z = geometry.index_to_lps(index)
+            np.testing.assert_allclose(space.to_screen((x, y, z)), (z, y, x))
+            array = np.zeros(geometry.shape, np.uint8)
+            array[index] = 7
+            shown = np.argwhere(space.view(array) == 7)[0]
+            screen = shown * np.array(space.scale) + np.array(space.translate)
+            np.testing.assert_allclose(screen, (z, y, x))
+            assert space.voxel(screen) == index
+
+
+def test_the_brush_finds_the_voxels_of_a_disc_and_of_a_ball() -> None:
+    geometry = VoxelGeometry.from_axes(
+        (20, 30, 30), (1.0, 0.5, 0.5), (0.0, 0.0, 0.0), HEAD_FIRST
+    )
+    space = ViewSpace.of(geometry)
+    centre = (7.0, 7.0, -10.0)
+    screen = space.to_screen(centre)
+    disc = space.places_near(screen, 3.0, flat_axis=0)
+    ball = space.places_near(screen, 3.0, flat_axis=None)
+    index = np.array(np.unravel_index(disc, geometry.shape)).T
+    assert set(index[:, 0]) == {10}
+    away = np.linalg.norm(geometry.index_to_lps(index) - centre, axis=1)
+    assert away.max() <= 3.0 + 1e-9
+    area = len(disc) * 0.25
+    assert abs(area - np.pi * 9.0) < 2.0 * np.pi * 3.0 * 0.5  # a voxel along the rim
+    volume = len(ball) * 0.25
+    assert abs(volume - 4.0 / 3.0 * np.pi * 27.0) < 4.0 * np.pi * 9.0 * 0.5
+    assert space.places_near((1e4, 0, 0), 3.0, None).size == 0
+
+
+def test_layers_share_the_array() -> None:
     geometry = VoxelGeometry.from_axes((2, 3, 4), (1.0, 0.5, 0.5))
     ct = CTVolume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), geometry)
     data, keywords, kind = ct_layer(ct)
     assert kind == "image"
-    assert data is ct.hu
+    assert np.shares_memory(data, ct.hu)
     assert keywords["units"] == ("mm", "mm", "mm")
-    labels = LabelMap(np.zeros((2, 3, 4), np.uint8), geometry)
-    painted, _, kind = label_layer(labels, "materials")
-    assert kind == "labels"
-    painted[0, 0, 0] = 1  # napari paints; the case's own map must not change
-    assert labels.labels[0, 0, 0] == 0
+
+
+def test_every_code_has_one_colour_only() -> None:
+    codes = [code for material in MATERIALS for code in material.codes]
+    assert len(codes) == len(set(codes))
+    assert len({material.hex_code for material in MATERIALS}) == len(MATERIALS)

@@ -4,7 +4,7 @@ The one entry that pipelines call: `measure_augmentation`.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,7 +30,9 @@ from cemscope.measurement.cement_volume import (
     detection_limit_ml,
     measure_volumes,
 )
+from cemscope.measurement.dense_bone import bone_notices, doubt_bone
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
+from cemscope.measurement.refused_levels import MetalDoubts
 from cemscope.measurement.screw_cement import (
     hidden_cement_ml,
     screw_findings,
@@ -54,7 +56,6 @@ from cemscope.segmentation.implants.screws import (
 )
 from cemscope.segmentation.implants.shaft_rim import shell_ml, subtract_shafts
 from cemscope.segmentation.implants.unexplained_metal import (
-    UnexplainedMetal,
     lowest_shaft_hu,
     unexplained_metal,
 )
@@ -193,6 +194,7 @@ def _measure_region(
     levels = estimate_tissue_levels(
         region, spine, ct.clipped_at_hu, settings.cement.levels
     )
+    levels = replace(levels, kvp=ct.acquisition.kvp)
     core_level = metal_core_level_hu(region, ct.clipped_at_hu, settings.metal)
     search = search_screws(ct, spine, core_level, settings.screws)
     screws = search.screws
@@ -209,8 +211,13 @@ def _measure_region(
         tissue,
         lowest_shaft_hu(core_level, ct.clipped_at_hu is not None),
     )
-    doubtful = frozenset(item.level for item in unexplained)
-    level, parts = find_cement(region, spine, tissue, levels, settings.cement, doubtful)
+    unclear = MetalDoubts.of(region, screws, unexplained)
+    found = find_cement(
+        region, spine, tissue, levels, settings.cement, unclear.unclear_levels
+    )
+    level = found.level
+    doubtful = unclear.refused_levels(level, levels.marrow_hu)
+    untold = doubtful | found.dark_levels
     materials = np.zeros(region.hu.shape, np.uint8)
     materials[metal.hardware == 1] = SCREW
     materials[metal.hardware >= 2] = OTHER_METAL
@@ -219,11 +226,11 @@ def _measure_region(
     clusters: list[CementCluster] = []
     leaks: list[Leak] = []
     measured: tuple[CementVolume | None, ...] = (None,) * len(names)
-    refused = [k for k, (name, _) in enumerate(names, start=1) if name in doubtful]
+    refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
     doubts = shaft_doubts(screws, spine, level)
     if level is not None:
         quality = ImageQuality(_blur_mm(screws), levels.noise_hu, ct.clipped_at_hu)
-        for part in parts:
+        for part in found.parts:
             fractions = map_fractions(part, level, levels, quality, settings.cement)
             owners = assign_owners(fractions, spine)
             already = tuple(
@@ -232,7 +239,7 @@ def _measure_region(
             new, numbers = find_leaks(
                 fractions, owners, spine, screws, settings.leakage, already
             )
-            leaks.extend(leak for leak in new if leak.level not in doubtful)
+            leaks.extend(leak for leak in new if leak.level not in untold)
             clusters.append(CementCluster(fractions, owners, numbers))
             view = materials[_inner(part.region, region)]
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
@@ -245,6 +252,7 @@ def _measure_region(
             doubts,
             settings.volume,
         )
+        measured = doubt_bone(measured, level, found.dark_levels)
     beside = shell_ml(region, spine, tissue)
     cement = tuple(
         _vertebra_cement(
@@ -256,7 +264,13 @@ def _measure_region(
         )
         for index, value in enumerate(measured)
     )
-    cement = tuple(_refused_beside_metal(item, unexplained) for item in cement)
+    cement = tuple(
+        VertebraCement(
+            item.level,
+            unclear.judged(item.level, item.cement, level, levels.marrow_hu),
+        )
+        for item in cement
+    )
     return _RegionResult(
         materials,
         cement,
@@ -264,6 +278,7 @@ def _measure_region(
         screw_findings(screws, clusters, spine, doubtful),
         screw_metal(screws, metal, region) + metal.volumes,
         _notices(levels, screws, level)
+        + bone_notices(level, found.dark_levels)
         + tuple(search.notices)
         + _cut_notices(spine, measured),
     )
@@ -299,23 +314,6 @@ def _vertebra_cement(
     return VertebraCement(name, value)
 
 
-def _refused_beside_metal(
-    item: VertebraCement, unexplained: tuple[UnexplainedMetal, ...]
-) -> VertebraCement:
-    sides = [found.side.value for found in unexplained if found.level == item.level]
-    if not sides:
-        return item
-    reason = (
-        f"dense matter in the {' and the '.join(sides)} pedicle has metal behind it, "
-        "but no screw could be fitted: a screw would be counted as cement"
-    )
-    return VertebraCement(item.level, NotAssessed(reason))
-
-
-BONE_LIKE_HU = 1200.0
-"""Bone islands reach this; weakly opaque cement may lie below it [our choice]."""
-
-
 def _notices(
     levels: TissueLevels,
     screws: tuple[ScrewModel, ...],
@@ -328,14 +326,6 @@ def _notices(
             "for: an empty list of cement elsewhere does not exclude it.",
         )
     ]
-    if level is not None and not level.clipped and level.hu < BONE_LIKE_HU:
-        notices.append(
-            Notice(
-                "cement_like_bone",
-                f"What was measured as cement reads only {level.hu:.0f} HU: dense bone "
-                "(bone island, sclerosis) can be as bright. Check it on the images.",
-            )
-        )
     if level is not None and level.clipped:
         notices.append(
             Notice(

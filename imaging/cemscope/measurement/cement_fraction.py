@@ -204,10 +204,7 @@ def _saturated_share(
     quality: ImageQuality,
 ) -> Float32Array:
     """Share of clipped voxels: Phi(z0 + depth / sigma), with z0 at the ceiling."""
-    u = (float(quality.ceiling_hu or 0) - levels.marrow_hu) / (
-        level.hu - levels.marrow_hu
-    )
-    z0 = float(special.ndtri(np.clip(u, 0.3, 0.999)))
+    z0 = ceiling_height(level.hu, levels, quality)
     depth = ndimage.distance_transform_edt(
         saturated, sampling=region.geometry.spacing_mm
     )
@@ -217,6 +214,15 @@ def _saturated_share(
         z0 + np.maximum(depth, 0.0) / quality.blur_sigma_mm
     ).astype(np.float32)
     return share
+
+
+def ceiling_height(
+    cement_hu: float, levels: TissueLevels, quality: ImageQuality
+) -> float:
+    """Where a blurred edge of cement meets the ceiling, in blurs from its middle."""
+    ceiling_hu = float(quality.ceiling_hu or 0)
+    share = (ceiling_hu - levels.marrow_hu) / (cement_hu - levels.marrow_hu)
+    return float(special.ndtri(np.clip(share, 0.3, 0.999)))
 
 
 def _continue_into_shell(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from cemscope.findings import CementVolume, Interval
 from cemscope.geometry import VoxelGeometry
@@ -11,6 +12,7 @@ from cemscope.measurement.cement_fraction import (
     FractionMap,
     ImageQuality,
     Ownership,
+    ceiling_height,
     share_of_cement,
 )
 from cemscope.segmentation.cement.cement_level import CementLevel
@@ -78,10 +80,13 @@ class ShaftDoubt:
         Standard uncertainty of metal that cement hides: a tip that cannot be seen.
     radius_mm : float
         Standard uncertainty of the worst radius; 0 without a shaft.
+    inside_ml : float
+        Cement that the bores of cannulated shafts may hold.
     """
 
     hidden_ml: float
     radius_mm: float
+    inside_ml: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +150,15 @@ def measure_volumes(
             )
         )
         intrabody = float(sums.intrabody[number])
+        # Bores are not measured: they can only add.
+        inside_ml = doubts[number - 1].inside_ml
         results.append(
             CementVolume(
                 level=name,
                 volume_ml=volume,
                 interval=Interval(
-                    max(volume - Z95 * deviation, 0.0), volume + Z95 * deviation
+                    max(volume - Z95 * deviation, 0.0),
+                    volume + float(np.hypot(Z95 * deviation, inside_ml)),
                 ),
                 threshold_volume_ml=float(sums.threshold[number]),
                 intrabody_ml=intrabody,
@@ -219,8 +227,21 @@ def _add(
             maps.pure_hu + np.float32(level_shift_hu),
             scan.levels.noise_hu,
         )
-        return total(np.where(open_voxels, changed, share))
+        if scan.level.clipped and level_shift_hu:
+            changed = np.where(maps.saturated, raised(level_shift_hu), changed)
+        return total(np.where(open_voxels | deep_voxels, changed, share))
 
+    def raised(level_shift_hu: float) -> npt.NDArray[np.float32]:
+        """Share of clipped voxels if cement were brighter."""
+        low, high = (
+            ceiling_height(hu, scan.levels, scan.quality)
+            for hu in (scan.level.hu, scan.level.hu + level_shift_hu)
+        )
+        depth = special.ndtri(np.clip(share, 1e-4, 1.0 - 1e-4))
+        changed: npt.NDArray[np.float32] = special.ndtr(depth + high - low)
+        return changed.astype(np.float32)
+
+    deep_voxels = direct & maps.saturated & scan.level.clipped
     spread, shift = scan.level.spread_hu, settings.background_uncertainty_hu
     sums.darker[:] += variant(-spread, 0.0)
     sums.brighter[:] += variant(spread, 0.0)

@@ -101,7 +101,7 @@ def shaft_doubts(
     """
     doubts = []
     for vertebra in spine.vertebrae:
-        variance, radius_mm = 0.0, 0.0
+        variance, radius_mm, inside_ml = 0.0, 0.0, 0.0
         for screw in screws:
             if screw.level != vertebra.level.name:
                 continue
@@ -110,6 +110,7 @@ def shaft_doubts(
                 and not level.clipped
                 and level.hu > ALIKE_SHARE * screw.shaft.metal_hu
             )
+            inside_ml += BORE_AREA_MM2 * BORE_FILL_MM / 1000.0
             tip_mm = screw.tip_uncertainty_mm
             deviation_mm = screw.shaft.radius_deviation_mm
             if alike:
@@ -120,8 +121,14 @@ def shaft_doubts(
                 area_mm2 = np.pi * screw.thread.metal_radius_mm**2
                 # The tip lies anywhere in the range: a uniform distribution.
                 variance += float(area_mm2 * tip_mm / np.sqrt(3.0) / 1000.0) ** 2
-        doubts.append(ShaftDoubt(float(np.sqrt(variance)), radius_mm))
+        doubts.append(ShaftDoubt(float(np.sqrt(variance)), radius_mm, inside_ml))
     return tuple(doubts)
+
+
+BORE_AREA_MM2, BORE_FILL_MM = 2.5, 40.0
+"""Screws for cement are cannulated with 1.5 to 2 mm; from the tip to the head, where
+the cannula was attached, the bore may be full. Metal around it hides it on most scans.
+"""
 
 
 def hidden_cement_ml(doubt: ShaftDoubt, shell_ml: float) -> float:

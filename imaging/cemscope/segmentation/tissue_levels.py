@@ -79,6 +79,8 @@ class TissueLevels:
         Value at which the scan is clipped, else None.
     reference_count
         Vertebrae that the bone levels come from; 0: fallback values.
+    kvp
+        Tube voltage, where it is known.
     """
 
     marrow_hu: float
@@ -88,6 +90,11 @@ class TissueLevels:
     noise_hu: float
     ceiling_hu: int | None
     reference_count: int
+    kvp: float | None = None
+
+
+THICKEST_ERODED = 1.6
+"""Axes of wider spacing than this times the radius are not eroded."""
 
 
 def eroded_hu(
@@ -100,7 +107,7 @@ def eroded_hu(
     """
     result = hu
     for axis, spacing in enumerate(geometry.spacing_mm):
-        if spacing > 1.6 * radius_mm:
+        if spacing > THICKEST_ERODED * radius_mm:
             continue
         reach = max(round(radius_mm / spacing), 1)
         result = _running_minimum(result, reach, axis)

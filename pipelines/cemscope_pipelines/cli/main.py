@@ -18,6 +18,14 @@ from cemscope_pipelines.cli.status import ExitStatus
 _COMMANDS = {
     "analyze": "Measure cement, leaks and screws on one CT series.",
     "inspect": "List the CT series of a folder and what is wrong with them.",
+    "batch": "Measure every series under a folder; goes on where it stopped.",
+    "review": "Open napari on a case: judge its findings, correct them.",
+    "sign": "Sign a reviewed case: verified report, segmentations, PDF.",
+    "audit": "Verify a case against its audit trail.",
+    "export": "Write DICOM objects, PDF, tables or label maps of a case.",
+    "push": "Send the objects of a case to a PACS.",
+    "pull": "Fetch a study or series from a PACS.",
+    "cohort": "Make the tables of a study from the output of a batch.",
     "demo": "Analyse the sample patient and compare with the known truth.",
 }
 """Name and one-line help; the module ``cli.<name>`` holds the command ``command``."""

@@ -5,8 +5,10 @@ from enum import IntEnum
 from cemscope.errors import (
     CemscopeError,
     ConfigError,
+    EvidenceError,
     LabelMapError,
     SeriesError,
+    SignatureError,
 )
 
 
@@ -20,6 +22,8 @@ class ExitStatus(IntEnum):
     """The input is not a CT volume, is unfit, or cannot be read."""
     FAILED = 4
     """The analysis failed on accepted input."""
+    BATCH_FAILED = 5
+    """A batch finished with failures."""
     INTERRUPTED = 130
 
 
@@ -27,6 +31,6 @@ def status_of(error: CemscopeError) -> ExitStatus:
     """Exit status of an error that cemscope raised on purpose."""
     if isinstance(error, ConfigError):
         return ExitStatus.USAGE
-    if isinstance(error, SeriesError | LabelMapError):
+    if isinstance(error, SeriesError | LabelMapError | EvidenceError | SignatureError):
         return ExitStatus.REFUSED
     return ExitStatus.FAILED

@@ -36,6 +36,7 @@ from cemscope.segmentation.canal.streak_planes import (
 )
 from cemscope.segmentation.ct_grid import voxel_box
 from cemscope.segmentation.discs.disc import Disc
+from cemscope.segmentation.discs.disc_evidence import HiddenParts
 from cemscope.segmentation.discs.disc_room import DiscRoom, disc_room, rooms_between
 from cemscope.segmentation.discs.disc_search import DiscSettings, FoundDiscs, find_discs
 from cemscope.segmentation.spine_working_volume import (
@@ -68,6 +69,9 @@ class SurfaceSettings:
     implant_hu : tuple of float
         Between these, bone goes over into cement or metal. A body's cortex is about
         half a millimetre thick, so that blur keeps it below.
+    streaked_weights : tuple of float
+        What signs of a disc in planes with streaks count, in one row of discs after
+        another; the row whose bodies the scan bears out best is kept.
     window, canal, axis, discs, bodies, prior, sacrum, checks, streaks
         Tunables of the steps.
     """
@@ -81,6 +85,7 @@ class SurfaceSettings:
     beyond_mm: float = 35.0
     edge_ceiling_hu: float = 1400.0
     implant_hu: tuple[float, float] = (900.0, 1400.0)
+    streaked_weights: tuple[float, ...] = (0.0, 0.5, 1.0)
     window: IntensityWindow = field(default_factory=IntensityWindow)
     canal: CanalSettings = field(default_factory=CanalSettings)
     axis: AxisSettings = field(default_factory=AxisSettings)
@@ -124,25 +129,16 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
     fine = sharp.cut_at(settings.window.ceiling_hu)
     implants = _implants(ct, path, settings)
     axis = spine_axis(path, fine, settings.axis)
-    hidden = _hidden(implants, streaks, fine)
-    found = find_discs(axis, fine, hidden, settings.discs)
-    if len(found.discs) < 2:
+    hidden = HiddenParts(implants, _streaked(implants, streaks, fine))
+    rows = _disc_rows(axis, fine, hidden, settings)
+    if not rows:
         raise NoVertebraFoundError(
             "expected at least one vertebra between two discs, found none along "
             f"{len(axis)} mm of spinal canal. Is a whole vertebra in the scan?"
         )
-    scene = BodyScene(
-        sharp,
-        found.axis.points_lps_mm + found.axis.posterior * found.axis.wall_mm[:, None],
-        settings.bodies,
-        implants,
-    )
-    bodies = _bodies(found, (coarse, fine), scene, settings, streaks)
-    bodies = _without_poor_ends(bodies, settings.checks)
-    bodies = with_sacrum(
-        bodies, coarse, scene, settings.sacrum, settings.checks, streaks
-    )
-    bodies = _with_quality(bodies, scene, settings)
+    views = _Views(coarse, fine, sharp, implants, streaks)
+    fits = [_fitted(row, views, settings) for row in rows]
+    bodies = max(fits, key=_trust)
     if not bodies:
         raise NoVertebraFoundError(
             "expected vertebral bodies in front of the spinal canal, found none with "
@@ -152,12 +148,64 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
     return FoundSpine(tuple(bodies), axis, fine, coarse)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Views:
+    """The scan in all the forms in which bodies are looked for."""
+
+    coarse: WorkingVolume
+    fine: WorkingVolume
+    sharp: WorkingVolume
+    implants: WorkingVolume | None
+    streaks: StreakPlanes | None
+
+
+def _disc_rows(
+    axis: SpineAxis, fine: WorkingVolume, hidden: HiddenParts, settings: SurfaceSettings
+) -> list[FoundDiscs]:
+    """Find the discs, in more than one way if streaks make them doubtful.
+
+    Streaks imitate endplates, but elsewhere endplates show through them.
+    """
+    weights = settings.streaked_weights if hidden.streaked is not None else (1.0,)
+    rows: list[FoundDiscs] = []
+    for weight in weights:
+        evidence = replace(settings.discs.evidence, streaked_weight=weight)
+        discs = replace(settings.discs, evidence=evidence)
+        row = find_discs(axis, fine, hidden, discs)
+        if len(row.discs) > 1 and not any(row.is_like(other) for other in rows):
+            rows.append(row)
+    return rows
+
+
+def _trust(bodies: list[FoundBody]) -> float:
+    """How well the outlines of a row are borne out by the scan, in bodies.
+
+    A body that was missed lowers the sum, and so do one that was halved, two that
+    were joined and one that was drawn to a streak.
+    """
+    return sum(body.quality.score for body in bodies if body.quality is not None)
+
+
+def _fitted(
+    found: FoundDiscs, views: _Views, settings: SurfaceSettings
+) -> list[FoundBody]:
+    """Fit all bodies of a row of discs, and judge them."""
+    scene = BodyScene(
+        views.sharp,
+        found.axis.points_lps_mm + found.axis.posterior * found.axis.wall_mm[:, None],
+        settings.bodies,
+        views.implants,
+    )
+    bodies = _bodies(found, views, scene, settings)
+    bodies = _without_poor_ends(bodies, settings.checks)
+    bodies = with_sacrum(
+        bodies, views.coarse, scene, settings.sacrum, settings.checks, views.streaks
+    )
+    return _with_quality(bodies, scene, settings)
+
+
 def _bodies(
-    found: FoundDiscs,
-    volumes: tuple[WorkingVolume, WorkingVolume],
-    scene: BodyScene,
-    settings: SurfaceSettings,
-    streaks: StreakPlanes | None,
+    found: FoundDiscs, views: _Views, scene: BodyScene, settings: SurfaceSettings
 ) -> list[FoundBody]:
     """Fit a body between each two discs; doubtful ones again, led by neighbours."""
     pairs = tuple(itertools.pairwise(found.discs))
@@ -181,11 +229,11 @@ def _bodies(
         lower, upper = pairs[index]
         return examined_body(
             surfaces[index],
-            volumes,
+            (views.coarse, views.fine),
             settings.checks,
             found.margins[index],
             (lower.supposed, upper.supposed),
-            streaks,
+            views.streaks,
         )
 
     return side_by_side(examined, range(len(pairs)))
@@ -233,16 +281,12 @@ def _implants(
     return replace(bright, hu=share)
 
 
-def _hidden(
+def _streaked(
     implants: WorkingVolume | None, streaks: StreakPlanes | None, fine: WorkingVolume
 ) -> WorkingVolume | None:
-    """Implants and the planes with streaks, 0 to 1; None if there are none.
-
-    A bright streak across a body looks like an endplate, the marrow beside it like a
-    disc.
-    """
+    """Implants and the planes with streaks, 0 to 1; None without streaks."""
     if streaks is None or not streaks.streaked.any():
-        return implants
+        return None
     share = streaks.voxels(fine.geometry).astype(np.float32)
     if implants is not None:
         np.maximum(share, implants.hu, out=share)

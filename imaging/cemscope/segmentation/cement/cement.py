@@ -12,6 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.anatomy import ARCH_OFFSET
+from cemscope.materials import CORTICAL_BONE_MAX_HU
 from cemscope.segmentation.cement.cement_cores import (
     VertebraCores,
     core_limit_hu,
@@ -23,6 +24,7 @@ from cemscope.segmentation.cement.cement_level import (
     FlankSamples,
     level_of_cores,
     level_of_flanks,
+    level_of_strands,
     sample_flanks,
 )
 from cemscope.segmentation.cement.cement_settings import CementSettings
@@ -40,9 +42,7 @@ from cemscope.segmentation.scan_region import (
     narrowed,
     widened,
 )
-from cemscope.segmentation.tissue_levels import (
-    TissueLevels,
-)
+from cemscope.segmentation.tissue_levels import THICKEST_ERODED, TissueLevels
 from cemscope.spine import Spine
 from cemscope.volume import BoolArray, HUArray
 
@@ -83,6 +83,25 @@ class CementRegion:
     layers: tuple[ShaftLayer, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundCement:
+    """The cement of a scan.
+
+    Attributes
+    ----------
+    level : CementLevel or None
+        None where there is no cement.
+    parts : tuple of CementRegion
+        One per cluster of neighbouring pieces.
+    dark_levels : frozenset of str
+        Vertebrae whose dense matter is as dark as bone, unlike cement elsewhere.
+    """
+
+    level: CementLevel | None
+    parts: tuple[CementRegion, ...] = ()
+    dark_levels: frozenset[str] = frozenset()
+
+
 def lower_limit_hu(
     levels: TissueLevels, level: CementLevel, settings: CementSettings
 ) -> float:
@@ -119,7 +138,7 @@ def find_cement(
     levels: TissueLevels,
     settings: CementSettings,
     doubtful: frozenset[str] = frozenset(),
-) -> tuple[CementLevel | None, tuple[CementRegion, ...]]:
+) -> FoundCement:
     """Find the cement of the spine's region.
 
     Parameters
@@ -137,20 +156,13 @@ def find_cement(
     doubtful
         Names of vertebrae with metal that no shape was fitted to: the level of cement
         is not read there if it can be read elsewhere.
-
-    Returns
-    -------
-    CementLevel or None
-        None where there is no cement.
-    tuple of CementRegion
-        One per cluster of neighbouring pieces.
     """
     cores = solid_cores(region, spine, tissue, levels, settings)
     if not cores:
-        return None, ()
+        return FoundCement(None)
     held = {v.level.number for v in spine.vertebrae if v.level.name in doubtful}
     clear = [item for item in cores if item.number not in held]
-    level = _scan_level(region, tissue, clear or cores, levels)
+    level = _scan_level(region, tissue, clear or cores, levels, settings)
     tissue = _without_metal(region, tissue, level, settings)
     solid_pieces, piece_boxes = _accepted_pieces(
         region, tissue, cores, level, levels, settings
@@ -175,11 +187,31 @@ def find_cement(
                 layers,
             )
         )
-    return level, tuple(clusters)
+    dark = {item.number for item in cores if _is_dark(item, tissue, level, levels)}
+    names = frozenset(v.level.name for v in spine.vertebrae if v.level.number in dark)
+    return FoundCement(level, tuple(clusters), names)
+
+
+DARK_SHARE = 0.6
+"""Cement of one mixture varies less than this from vertebra to vertebra [ours]."""
+
+
+def _is_dark(
+    item: VertebraCores, tissue: TissueImage, level: CementLevel, levels: TissueLevels
+) -> bool:
+    """Tell a bone island from the scan's cement; not where metal spoils brightness."""
+    if tissue.shell[item.box].any():
+        return False
+    bone = max(CORTICAL_BONE_MAX_HU, 1.1 * levels.arch_upper_hu)
+    top = float(np.quantile(tissue.hu[item.box][item.all], 0.95))
+    return top < min(DARK_SHARE * level.hu, bone)
 
 
 MINIMUM_CLEAN_ML = 0.03
 """Cement away from metal that is enough to read the level from."""
+
+STRAND_REACH_MM = 1.0
+"""The middle of a strand lies this near to what is left of it by the erosion."""
 
 FLANK_REACH_MM = 3.5
 """Flanks of cement end within this distance of its solid core."""
@@ -190,12 +222,22 @@ def _scan_level(
     tissue: TissueImage,
     cores: list[VertebraCores],
     levels: TissueLevels,
+    settings: CementSettings,
 ) -> CementLevel:
     """Read the level where it is least disturbed.
 
     Best are cores deep in a body (metal lies in pedicles and behind) and away from
     shafts.
     """
+    if all(item.fine for item in cores):
+        strands = [
+            tissue.hu[item.box][
+                grown(item.all, STRAND_REACH_MM, region.geometry.crop(item.box))
+            ]
+            for item in cores
+        ]
+        return level_of_strands(np.concatenate(strands).astype(np.float64))
+    cores = [item for item in cores if not item.fine]
     for clean, deep in ((True, True), (False, True), (True, False), (False, False)):
         chosen = [
             (
@@ -208,10 +250,11 @@ def _scan_level(
         if sum(core.sum() for _, core in chosen) * region.voxel_ml >= MINIMUM_CLEAN_ML:
             break
     values = np.concatenate([tissue.hu[box][core] for box, core in chosen])
-    level = level_of_cores(values.astype(np.float64), levels.ceiling_hu)
+    spacing_mm = region.geometry.spacing_mm
+    thick = max(spacing_mm) > THICKEST_ERODED * settings.levels.core_radius_mm
+    level = level_of_cores(values.astype(np.float64), levels.ceiling_hu, thick=thick)
     if not level.clipped:
         return level
-    spacing_mm = region.geometry.spacing_mm
     samples = []
     for box, core in chosen:
         near = grown(core, FLANK_REACH_MM, region.geometry.crop(box))
@@ -253,6 +296,13 @@ def _without_metal(
     rim = grown(bright[box], settings.halo_mm, region.geometry.crop(box))
     forbidden[box] |= rim & ~tissue.shell[box]
     return replace(tissue, forbidden=forbidden)
+
+
+STREAK_REACH_MM = 20.0
+"""Streaks of cobalt chrome as bright as bone reach this far from metal [ours]."""
+
+LONGEST_CHAIN = 3
+"""Pieces that join by way of others, from the body through the pedicle."""
 
 
 def _accepted_pieces(
@@ -313,20 +363,33 @@ def _accepted_pieces(
     found = ndimage.find_objects(pieces)
     part = region.sub_box(crop)
     own = [found[k - 1] for k in np.flatnonzero(accepted)]
-    around = widened(joint(tuple(own)), settings.satellite_reach_mm, part.geometry)
-    limit = max(1.1 * core_limit_hu(levels, settings), 0.75 * level.hu)
+    reach_mm = LONGEST_CHAIN * settings.satellite_reach_mm
+    around = widened(joint(tuple(own)), reach_mm, part.geometry)
+    bone = max(settings.core_margin * levels.arch_upper_hu, CORTICAL_BONE_MAX_HU)
+    limit = max(1.1 * core_limit_hu(levels, settings), min(0.75 * level.hu, bone))
+    beside_metal = max(limit, 0.75 * level.hu)
     if levels.ceiling_hu is not None:
         limit = min(limit, 0.97 * levels.ceiling_hu)
+        beside_metal = min(beside_metal, 0.97 * levels.ceiling_hu)
     candidates = (ml >= 0.5 * settings.minimum_volume_ml) & ~accepted
     candidates[0] = False
     bright = candidates[pieces[around]] & (part.hu[around] >= limit)
     if bright.any():
+        # Streaks beside metal can be brighter than bone.
+        streaky = grown(
+            tissue.shell[crop][around], STREAK_REACH_MM, part.geometry.crop(around)
+        )
+        bright &= ~streaky | (part.hu[around] >= beside_metal)
+    for _ in range(LONGEST_CHAIN if bright.any() else 0):
         near = grown(
             accepted[pieces[around]],
             settings.satellite_reach_mm,
             part.geometry.crop(around),
         )
-        accepted[np.unique(pieces[around][near & bright])] = True
+        joining = np.unique(pieces[around][near & bright])
+        if accepted[joining].all():
+            break
+        accepted[joining] = True
     solid[crop] = accepted[pieces]
     boxes = [narrowed(crop, found[k - 1]) for k in np.flatnonzero(accepted)]
     return solid, boxes

@@ -48,12 +48,15 @@ class VertebraCores:
         In the body, below its surface.
     shallow : ndarray of bool
         At its surface, in the arch or close beside: only what no bone can reach.
+    fine : bool
+        Whether its cement is all strands thinner than the erosion.
     """
 
     number: int
     box: Box
     deep: BoolArray
     shallow: BoolArray
+    fine: bool = False
 
     @property
     def all(self) -> BoolArray:
@@ -72,6 +75,10 @@ def solid_cores(
     smooth_mm = SMOOTHING_MM if levels.noise_hu > LOUD_NOISE_HU else 0.0
     limit = core_limit_hu(levels, settings)
     arch_limit = max(limit, settings.core_margin * levels.arch_upper_hu)
+    fine_limit = max(
+        settings.core_margin * levels.compact_upper_hu + 3.0 * levels.noise_hu,
+        settings.minimum_core_hu,
+    )
     # Cortex and sclerotic endplates lie at the surface, cement reaches the inside.
     depth_mm = settings.core_depth_mm + 0.5 * region.geometry.voxel_volume_mm3 ** (
         1 / 3
@@ -98,11 +105,17 @@ def solid_cores(
             part.geometry,
             settings.levels.core_radius_mm,
         )
-        core = eroded >= limit
-        core &= ~tissue.shell[box] & ~tissue.forbidden[box]
+        seen = ~tissue.shell[box] & ~tissue.forbidden[box]
+        core = (eroded >= limit) & seen
+        fine = (eroded >= fine_limit) & seen
+        inside = deep_in(part, numbers[0], depth_mm, core | fine)
+        strands = not (core & inside).any() and _is_fine_cement(
+            tissue.hu[box], part, inside, levels
+        )
+        if strands:
+            core |= fine & inside
         if not core.any():
             continue
-        inside = deep_in(part, numbers[0], depth_mm, core)
         very_bright = core & ~inside & (eroded >= arch_limit)
         deep = core & inside
         own_bone = np.isin(part.labels, numbers)
@@ -118,11 +131,30 @@ def solid_cores(
                 own_bone[bone], settings.body_reach_mm, part.geometry.crop(bone)
             )
             shallow[bone] = very_bright[bone] & near
-        found = VertebraCores(numbers[0], box, deep, shallow)
+        found = VertebraCores(numbers[0], box, deep, shallow, strands)
         if found.all.sum() * region.voxel_ml >= MINIMUM_CORE_ML:
             cores.append(found)
     return cores
 
+
+def _is_fine_cement(
+    hu: HUArray, part: ScanRegion, deep: BoolArray, levels: TissueLevels
+) -> bool:
+    """Tell cement in strands thinner than the erosion from a bone island.
+
+    Deep in a body nothing but cement exceeds this scan's densest bone.
+    """
+    if not deep.any():
+        return False
+    near = grown(deep, FINE_REACH_MM, part.geometry)
+    bone = max(levels.cortex_upper_hu, levels.arch_upper_hu, levels.compact_upper_hu)
+    bright = near & (hu > FINE_MARGIN * bone + 3.0 * levels.noise_hu)
+    return bool(bright.sum() * part.voxel_ml >= FINE_ML)
+
+
+FINE_REACH_MM, FINE_MARGIN, FINE_ML = 2.0, 1.15, 0.06
+"""Strands of cement exceed the scan's densest bone by this factor near their cores, in
+so much volume [our choice]."""
 
 LOUD_NOISE_HU = 40.0
 """The darkest of 27 voxels lies two standard deviations below their mean: more noise

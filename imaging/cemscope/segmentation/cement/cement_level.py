@@ -31,7 +31,9 @@ class CementLevel:
     clipped: bool
 
 
-def level_of_cores(core_hu: FloatArray, ceiling_hu: int | None) -> CementLevel:
+def level_of_cores(
+    core_hu: FloatArray, ceiling_hu: int | None, *, thick: bool = False
+) -> CementLevel:
     """Read the level off the solid cores of cement.
 
     Parameters
@@ -40,17 +42,40 @@ def level_of_cores(core_hu: FloatArray, ceiling_hu: int | None) -> CementLevel:
         HU inside cement, rims left out; not empty.
     ceiling_hu
         Value at which the scan is clipped.
+    thick
+        Whether slices are so thick that rims are left out within them only.
 
     Returns
     -------
     CementLevel
-        Median of the brightest cores; ``clipped`` where that is the ceiling.
+        Median of the brightest cores, for thick slices their upper quartile;
+        ``clipped`` where that is the ceiling.
     """
     top = float(np.quantile(core_hu, 0.95))
     deep = core_hu[core_hu >= 0.85 * top]
-    hu = float(np.median(deep))
+    # Upper and lower rims are still among the cores of thick slices.
+    hu = float(np.quantile(deep, 0.75 if thick else 0.5))
     clipped = ceiling_hu is not None and hu >= 0.985 * ceiling_hu
     return CementLevel(hu, max(0.5 * float(np.std(deep)), 0.02 * hu), clipped)
+
+
+def level_of_strands(near_hu: FloatArray) -> CementLevel:
+    """Read the level off strands hardly wider than the blur.
+
+    Only their brightest places show it; blur may have lowered those, too.
+
+    Parameters
+    ----------
+    near_hu
+        HU in and around the cores of the strands; not empty.
+    """
+    bright = near_hu[near_hu >= 0.5 * near_hu.max()]
+    hu = float(np.quantile(bright, 0.95))
+    return CementLevel(hu, STRAND_SPREAD * hu, False)
+
+
+STRAND_SPREAD = 0.08
+"""Relative standard uncertainty of a level read off strands [ours]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +132,8 @@ def level_of_flanks(
     """
     ceiling = float(levels.ceiling_hu or 0)
     candidates = ceiling * np.linspace(1.01, MAXIMUM_LEVEL, 60)
-    prior = ((candidates / ceiling - PRIOR_LEVEL) / PRIOR_SPREAD) ** 2
+    softness = float(np.interp(levels.kvp or 120.0, *BARIUM_RATIO))
+    prior = ((candidates / ceiling / softness - PRIOR_LEVEL) / PRIOR_SPREAD) ** 2
     used = _even_samples(samples, spacing_mm, levels)
     loss = np.zeros(len(candidates))
     count = len(used.hu)
@@ -168,8 +194,12 @@ def _quantile_loss(
     return loss
 
 
-MAXIMUM_LEVEL = 2.8
-"""Highest level considered, times the ceiling: 30 % barium sulphate at 80-100 kVp."""
+MAXIMUM_LEVEL = 3.2
+"""Highest level considered, times the ceiling: 30 % barium sulphate at 80 kVp."""
+
+BARIUM_RATIO = ((80.0, 100.0, 120.0, 140.0), (1.62, 1.24, 1.0, 0.83))
+"""Tube voltage, and what cement with 20 % barium sulphate reads over its value at
+120 kVp (calculated behind 25 cm of water)."""
 
 PRIOR_LEVEL, PRIOR_SPREAD = 1.25, 0.5
 """Clipped cement is most often a little above the ceiling: 20 % barium sulphate at

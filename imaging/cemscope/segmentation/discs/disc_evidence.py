@@ -29,10 +29,31 @@ class EvidenceSettings:
     ----------
     planes, pedicles
         Tunables of its parts.
+    streaked_weight : float
+        What a disc's likeness counts that rests on planes with streaks: a bright
+        streak across a body looks like an endplate, the marrow beside it like a disc.
+        Without streaks it has no meaning.
     """
 
     planes: PlaneSettings = field(default_factory=PlaneSettings)
     pedicles: PedicleSettings = field(default_factory=PedicleSettings)
+    streaked_weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HiddenParts:
+    """What hides discs, as shares (0-1) on cubes.
+
+    Attributes
+    ----------
+    implants : WorkingVolume or None
+        Cement and metal; None if there are none.
+    streaked : WorkingVolume or None
+        The same, and the planes with streaks; None if there are none.
+    """
+
+    implants: WorkingVolume | None = None
+    streaked: WorkingVolume | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +94,7 @@ class DiscEvidence:
 def disc_evidence(
     axis: SpineAxis,
     volume: WorkingVolume,
-    implants: WorkingVolume | None,
+    hidden: HiddenParts,
     settings: EvidenceSettings,
 ) -> DiscEvidence:
     """Measure the signs of discs and pedicles along the spine.
@@ -84,12 +105,15 @@ def disc_evidence(
         The spine's axis.
     volume
         Working volume, cut at the level of cortex.
-    implants
-        Cement and metal (0-1) on the same cubes; None if there are none.
+    hidden
+        What hides discs, on the same cubes.
     settings
         Tunables.
     """
-    planes = disc_planes(axis, volume, implants, settings.planes)
+    planes = disc_planes(axis, volume, hidden.implants, settings.planes)
+    if hidden.streaked is not None:
+        clear = disc_planes(axis, volume, hidden.streaked, settings.planes)
+        planes = planes.or_clearer(clear, settings.streaked_weight)
     flat = planes.likeness.reshape(-1, len(axis))
     best = flat.argmax(axis=0)
     likeness = flat.max(axis=0).astype(float)

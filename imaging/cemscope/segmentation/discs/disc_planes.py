@@ -14,7 +14,7 @@ thick slices; such a ridge counts less, for a dense band in a body is one too.
 All tilts are tried at once: tilting a plane only shifts its columns along the axis.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -102,6 +102,26 @@ class DiscPlanes:
     sagittal_deg: FloatArray
     lateral_deg: FloatArray
     seen: FloatArray
+
+    def or_clearer(self, other: "DiscPlanes", weight: float) -> "DiscPlanes":
+        """Return these planes at a weight, or the other's where that is still likelier.
+
+        Parameters
+        ----------
+        other
+            The same planes, judged by less of the scan.
+        weight
+            What the likeness of these planes counts (0-1).
+        """
+        lowered = np.float32(weight) * self.likeness
+        other_wins = other.likeness > lowered
+        return replace(
+            self,
+            plates=np.where(other_wins, other.plates, self.plates),
+            ring=np.where(other_wins, other.ring, self.ring),
+            thickness_mm=np.where(other_wins, other.thickness_mm, self.thickness_mm),
+            likeness=np.where(other_wins, other.likeness, lowered),
+        )
 
 
 def disc_planes(

@@ -11,6 +11,7 @@ from cemscope.segmentation.discs.disc_chain import DiscChain, best_chain
 from cemscope.segmentation.discs.disc_evidence import (
     DiscEvidence,
     EvidenceSettings,
+    HiddenParts,
     disc_evidence,
 )
 from cemscope.segmentation.discs.lumbosacral_bend import (
@@ -56,6 +57,9 @@ BEYOND_STEPS = 20
 SAME_DISC_STEPS = 4
 """Discs of two chains no further apart than this are the same."""
 
+SAME_TILT_DEG = 4.0
+"""Nor with tilts that differ by less."""
+
 BEND_PRICE = 0.3
 """Score by which a bent axis must be better than the canal's own course."""
 
@@ -97,11 +101,21 @@ class FoundDiscs:
     axis: SpineAxis
     margins: tuple[float, ...]
 
+    def is_like(self, other: "FoundDiscs") -> bool:
+        """Tell whether both rows hold the same discs, seen in the same way."""
+        return len(self.discs) == len(other.discs) and all(
+            mine.supposed == theirs.supposed
+            and abs(mine.step - theirs.step) < 1.0
+            and abs(mine.sagittal_tilt_deg - theirs.sagittal_tilt_deg) < SAME_TILT_DEG
+            and abs(mine.lateral_tilt_deg - theirs.lateral_tilt_deg) < SAME_TILT_DEG
+            for mine, theirs in zip(self.discs, other.discs, strict=True)
+        )
+
 
 def find_discs(
     axis: SpineAxis,
     volume: WorkingVolume,
-    implants: WorkingVolume | None,
+    hidden: HiddenParts,
     settings: DiscSettings,
 ) -> FoundDiscs:
     """Find the discs along a spine.
@@ -112,12 +126,12 @@ def find_discs(
         The spine's axis.
     volume
         Working volume, cut at the level of cortex.
-    implants
-        Cement and metal (0-1) on the same cubes; None if there are none.
+    hidden
+        What hides discs, on the same cubes.
     settings
         Tunables.
     """
-    sight = _Sight(volume, implants, settings)
+    sight = _Sight(volume, hidden, settings)
     links = sight.discs_along(axis)
     if links is None:
         return FoundDiscs((), axis, ())
@@ -141,13 +155,11 @@ class _Sight:
     """What discs are looked for in."""
 
     volume: WorkingVolume
-    implants: WorkingVolume | None
+    hidden: HiddenParts
     settings: DiscSettings
 
     def discs_along(self, axis: SpineAxis) -> _Links | None:
-        evidence = disc_evidence(
-            axis, self.volume, self.implants, self.settings.evidence
-        )
+        evidence = disc_evidence(axis, self.volume, self.hidden, self.settings.evidence)
         chain = best_chain(evidence, self.settings.chain)
         if chain is None:
             return None

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from cemscope.findings import MetalKind, MetalVolume
 from cemscope.segmentation.implants.hardware import (
+    body_voxels,
     dense_parts,
     join_to_heads,
     name_parts,
@@ -161,7 +162,11 @@ def map_spinal_metal(
     )
     if ceiling is None and level_hu >= settings.certain_level_hu * 0.4:
         # Inside a vertebra only shape tells: dense cement at 80 kVp is as bright.
-        certain = (region.hu >= settings.certain_level_hu) & (region.labels == 0)
+        cement = region.hu[body_voxels(region.labels, spine) & dense]
+        certain_hu = settings.certain_level_hu
+        if cement.size * region.voxel_ml >= LEAST_CEMENT_ML:
+            certain_hu = max(certain_hu, ABOVE_CEMENT * float(np.median(cement)))
+        certain = (region.hu >= certain_hu) & (region.labels == 0)
         certain &= dense & (hardware == 0)
         volumes += dense_parts(region, certain, hardware, settings.minimum_volume_ml)
     return SpinalMetal(shafts, hardware, rods, volumes, tuple(head_ml))
@@ -169,6 +174,10 @@ def map_spinal_metal(
 
 JOINED_SHARE = 0.6
 """Cement of a needle's way is one string down to this share of the brightness."""
+
+LEAST_CEMENT_ML, ABOVE_CEMENT = 0.1, 1.5
+"""So much dense matter in bodies shows how bright this scan's cement can be; what is
+brighter than it by this factor is metal: opacifier is mixed more evenly [ours]."""
 
 ROD_RIM_MM, CLIPPED_ROD_RIM_MM = 1.0, 2.0
 """Blur of a rod's edge; on a clipped scan the bright side of the edge is wider."""

@@ -2,7 +2,8 @@
 
 Surgeons put two screws of one size into a vertebra where both pedicles allow it, and
 cement can only widen what is seen of a shaft: of two radii that may be the same, the
-narrower one counts more.
+narrower one counts more. A tip that cement hides is looked for where the other screw's
+length puts it.
 """
 
 from dataclasses import replace
@@ -48,3 +49,38 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     )
     thread = replace(screw.thread, metal_radius_mm=shaft.metal_radius_mm)
     return replace(screw, shaft=shaft, thread=thread)
+
+
+LENGTHS_DIFFER_MM = 2.5
+"""Lengths of a vertebra's two screws differ by this (1 sigma): mostly by nothing, at
+times by a step of 5 mm; heads are told to 1 or 2 mm [ours]."""
+
+HIDDEN_TIP_MM = 3.0
+"""Tips that are known less exactly than this follow the other screw's, if that is
+known better."""
+
+
+def share_lengths(screws: tuple[ScrewModel, ...]) -> tuple[ScrewModel, ...]:
+    """Bring tips that cement hides near to where the other screw's length puts them."""
+    return tuple(_as_long(screw, screws) for screw in screws)
+
+
+def _as_long(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
+    twin = next(
+        (k for k in screws if k.level == screw.level and k.side is not screw.side), None
+    )
+    own_mm = screw.tip_uncertainty_mm
+    if twin is None or own_mm < HIDDEN_TIP_MM:
+        return screw
+    if twin.tip_uncertainty_mm >= HIDDEN_TIP_MM:
+        return screw
+    # Half-widths of uniform distributions.
+    own = (own_mm / np.sqrt(3.0)) ** 2
+    other = twin.tip_uncertainty_mm**2 / 3.0 + LENGTHS_DIFFER_MM**2
+    shift = (twin.tip_mm - screw.tip_mm) * own / (own + other)
+    if abs(shift) > own_mm:
+        return screw
+    left_mm = float(np.sqrt(3.0 * own * other / (own + other)))
+    return replace(
+        screw, tip_mm=screw.tip_mm + float(shift), tip_uncertainty_mm=left_mm
+    )

@@ -27,6 +27,13 @@ the more so in cannulated screws, whose tips are thin rings [ours]."""
 HIDDEN_LIMIT = (0.6, 0.95)
 """Range of the same limit on a clipped scan, over its ceiling."""
 
+CLEAR_OF_CEILING = 0.985
+"""Noise clips voxels a little below the ceiling, too."""
+
+PLUG_MM, STEADY_MM = (1.0, 12.0), 8.0
+"""Length of nearly clipped cement ahead of a tip, and length of shaft at the ceiling
+behind it: starved shafts leave the ceiling here and there [ours]."""
+
 LONGEST_POINT_MM = 1.8
 """The two ends of that range are no farther apart on the cone of a screw's tip [ours].
 """
@@ -97,19 +104,20 @@ def find_tip(
     if hidden:
         # The metal's own brightness is unknown: between the ceiling and around it.
         limit = np.clip(0.35 * around + 0.65 * top, HIDDEN_LIMIT[0] * top, None)
-        limit = np.minimum(limit, HIDDEN_LIMIT[1] * top)
+        highest = np.full_like(limit, _highest_limit(core, top))
+        limit = np.minimum(limit, highest)
     found = _end(core, limit)
     if found is None:
         return None
     last, part = found
     seen_mm = SEEN_TIP_MM
     if hidden:
-        sure = _end(core, np.full_like(limit, HIDDEN_LIMIT[1] * top))
+        sure = _end(core, highest)
         apart_mm = (last + part - sum(sure)) * AXIAL_STEP_MM if sure else 0.0
         if sure and apart_mm > LONGEST_POINT_MM:
             # Longer than the point of a screw: cement that almost clips lies ahead.
             (last, part), seen_mm = sure, max(0.5 * apart_mm, BLENDED_TIP_MM)
-            limit = np.full_like(limit, HIDDEN_LIMIT[1] * top)
+            limit = highest
         elif around[last] > CEMENT_LIKE_METAL * top:
             seen_mm = BLENDED_TIP_MM
     end = float(t[last]) + AXIAL_STEP_MM * part
@@ -136,6 +144,23 @@ def find_tip(
     high = max(end - 1.0, low + 1.0)
     likely = low + USUAL_TIP_IN_CEMENT * (high - low)
     return TipEstimate(likely, 0.5 * (high - low))
+
+
+def _highest_limit(core: FloatArray, top: float) -> float:
+    """Limit on a clipped scan that nearly clipped cement stays below, if there is any.
+
+    Metal is at the ceiling throughout. Where its core leaves the ceiling a good way
+    before it leaves the usual limit, cement lies ahead that is almost as bright.
+    """
+    usual, clear = HIDDEN_LIMIT[1] * top, CLEAR_OF_CEILING * top
+    far, near = (_end(core, np.full_like(core, x)) for x in (usual, clear))
+    if far is None or near is None:
+        return usual
+    apart_mm = (sum(far) - sum(near)) * AXIAL_STEP_MM
+    behind = core[max(near[0] - round(STEADY_MM / AXIAL_STEP_MM), 0) : near[0]]
+    steady = bool(behind.size and behind.min() >= clear)
+    beyond = PLUG_MM[0] < apart_mm < PLUG_MM[1]
+    return clear if steady and beyond else usual
 
 
 def _end(core: FloatArray, limit: FloatArray) -> tuple[int, float] | None:

@@ -17,7 +17,7 @@ from cemscope.segmentation.implants.rods import RodModel, find_rods
 from cemscope.segmentation.implants.screw_fit import AxisFit, fit_axis
 from cemscope.segmentation.implants.screw_head import HeadEstimate, find_head
 from cemscope.segmentation.implants.screw_model import ScrewModel as ScrewModel
-from cemscope.segmentation.implants.screw_pairs import share_sizes
+from cemscope.segmentation.implants.screw_pairs import share_lengths, share_sizes
 from cemscope.segmentation.implants.screw_profile import (
     ScrewAxis,
     ShaftProfile,
@@ -162,7 +162,7 @@ def search_screws(
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, spine.labels, whole)
     rods = find_rods(region, screws, core_level_hu, ceiling)
-    heads = tuple(_on_rods(screw, rods) for screw in screws)
+    heads = share_lengths(tuple(_on_rods(screw, rods) for screw in screws))
     told = {(screw.level, screw.side) for screw in heads}
     # The first of each level and side; the search lists the best line first.
     doubts = {(item.level, item.side): item for item in reversed(undecided)}

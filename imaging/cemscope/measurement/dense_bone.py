@@ -1,0 +1,84 @@
+"""Dense matter that may be bone: where brightness does not tell it from cement.
+
+Bone islands (enostoses) read 900 HU and more and reach what weakly opaque cement reads
+(Ulano 2016, doi:10.2214/AJR.15.15729); most are smaller than 1 cm. A scan's cement is
+of one mixture: what is far darker than it, and no brighter than bone, is taken for bone
+with what it would hold as upper end. Where the only dense matter is that dark and that
+small, the interval reaches down to nothing.
+"""
+
+from dataclasses import replace
+
+from cemscope.findings import CementVolume, Interval
+from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.volume import Notice
+
+BONE_LIKE_HU = 1200.0
+"""Bone islands reach this; weakly opaque cement may lie below it [our choice]."""
+
+ISLAND_ML = 0.6
+"""A ball of 1 cm holds 0.52 mL: larger islands are rare."""
+
+
+def doubt_bone(
+    measured: tuple[CementVolume | None, ...],
+    level: CementLevel,
+    dark_levels: frozenset[str],
+) -> tuple[CementVolume | None, ...]:
+    """Say with the interval what may be bone.
+
+    Parameters
+    ----------
+    measured
+        Volumes as if all were cement.
+    level
+        Cement of this scan.
+    dark_levels
+        Names of vertebrae whose dense matter is far darker than this.
+    """
+    return tuple(_doubted(value, level, dark_levels) for value in measured)
+
+
+def _doubted(
+    value: CementVolume | None, level: CementLevel, dark_levels: frozenset[str]
+) -> CementVolume | None:
+    if value is None:
+        return None
+    if value.level in dark_levels:
+        return CementVolume(
+            level=value.level,
+            volume_ml=0.0,
+            interval=Interval(0.0, value.interval.high_ml),
+            threshold_volume_ml=value.threshold_volume_ml,
+            intrabody_ml=0.0,
+            leaked_ml=0.0,
+            fill_ratio=0.0,
+        )
+    like_bone = not level.clipped and level.hu < BONE_LIKE_HU
+    if like_bone and value.volume_ml < ISLAND_ML:
+        return replace(value, interval=Interval(0.0, value.interval.high_ml))
+    return value
+
+
+def bone_notices(
+    level: CementLevel | None, dark_levels: frozenset[str]
+) -> tuple[Notice, ...]:
+    """Tell a reader what was taken for bone, or may be."""
+    notices = [
+        Notice(
+            "dense_bone",
+            f"Dense matter in {name} is far darker than this scan's cement and no "
+            "brighter than bone: it was taken for bone (bone island, sclerosis). Its "
+            "interval reaches to what it would hold as cement.",
+        )
+        for name in sorted(dark_levels)
+    ]
+    if level is not None and not level.clipped and level.hu < BONE_LIKE_HU:
+        notices.append(
+            Notice(
+                "cement_like_bone",
+                f"What was measured as cement reads only {level.hu:.0f} HU: dense bone "
+                "(bone island, sclerosis) can be as bright. Check it on the images.",
+            )
+        )
+    return tuple(notices)

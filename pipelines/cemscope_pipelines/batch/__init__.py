@@ -1,0 +1,1 @@
+"""Many series, one isolated process each, with a ledger and pages over all cases."""

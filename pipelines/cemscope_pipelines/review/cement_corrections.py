@@ -1,0 +1,253 @@
+"""Corrections of cement by the reader: each plans one action of a session.
+
+Voxels are given by their places in the flattened array of the scan.
+"""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from cemscope_pipelines.report import MetalEntry
+from cemscope_pipelines.review.edit_places import (
+    RIM_MM,
+    Places,
+    levels_of,
+    near_bone,
+    touched_findings,
+    touched_leak,
+    with_new_leak,
+)
+from cemscope_pipelines.review.level_recount import box_of_index
+from cemscope_pipelines.review.review_document import FindingId, ReviewError
+from cemscope_pipelines.review.review_plan import Plan
+from cemscope_pipelines.review.review_session import ReviewSession
+from cemscope_pipelines.review.review_state import ReviewState
+from cemscope_pipelines.review.reviewed_result import NO_CEMENT
+from cemscope_pipelines.review.voxel_change import (
+    CEMENT,
+    ERASED,
+    FIRST_OWNED,
+    LAST_OWNED,
+    OTHER_METAL,
+    SCREW,
+    VoxelChange,
+    is_cement,
+    is_leak,
+)
+
+MetalKind = Literal["screw", "rod", "other"]
+
+PIECE_REACH_MM = 60.0
+"""A piece of cement is followed this far from where it was pointed at."""
+
+ERASED_REASON = f"{NO_CEMENT}: erased by the reader"
+
+
+def paint_cement(session: ReviewSession, index: Places) -> None:
+    """Add cement: within a vertebra's outline it is its own, outside it is a leak.
+
+    Painted voxels outside join the leak that they touch, else they are a new leak of
+    the nearest vertebra. How much of a voxel is cement the scan tells.
+
+    Raises
+    ------
+    ReviewError
+        If nothing would change.
+    """
+    maps, state = session.maps, session.state
+    index = np.unique(np.asarray(index, np.int64))
+    codes = maps.materials.reshape(-1)[index]
+    index = index[~is_cement(codes) & (codes != SCREW) & (codes != OTHER_METAL)]
+    _require(index, "this is cement or metal already")
+    box = box_of_index(index, maps, RIM_MM + 1.0)
+    within = near_bone(session, index, box)
+    after = np.full(len(index), CEMENT, np.uint8)
+    rerouted: tuple[str, ...] = ()
+    if not within.all():
+        outside = index[~within]
+        leak_id = touched_leak(session, outside)
+        if leak_id is None:
+            state, leak_id = with_new_leak(session, state, outside)
+        after[~within] = state.leak_codes[leak_id]
+        rerouted = (leak_id,)
+    change = VoxelChange.of("materials", maps.materials, index, after)
+    levels = levels_of(session, index[within])
+    _carry_out(session, "paint cement", state, (change,), levels, rerouted)
+
+
+def erase_cement(session: ReviewSession, index: Places) -> None:
+    """Take cement away; a leak without a voxel left counts as rejected.
+
+    Raises
+    ------
+    ReviewError
+        If there is no cement.
+    """
+    maps = session.maps
+    index = np.unique(np.asarray(index, np.int64))
+    codes = maps.materials.reshape(-1)[index]
+    index, codes = index[is_cement(codes)], codes[is_cement(codes)]
+    _require(index, "there is no cement here")
+    change = VoxelChange.of("materials", maps.materials, index, ERASED)
+    state, rerouted = _after_loss(session, codes)
+    _carry_out(session, "erase cement", state, (change,), frozenset(), rerouted)
+
+
+def to_metal(session: ReviewSession, index: Places) -> None:
+    """Call cement metal, e.g. a screw's tip or a cage.
+
+    Raises
+    ------
+    ReviewError
+        If there is no cement.
+    """
+    maps = session.maps
+    index = np.unique(np.asarray(index, np.int64))
+    codes = maps.materials.reshape(-1)[index]
+    index, codes = index[is_cement(codes)], codes[is_cement(codes)]
+    _require(index, "there is no cement here")
+    change = VoxelChange.of("materials", maps.materials, index, OTHER_METAL)
+    state, rerouted = _after_loss(session, codes)
+    state = _with_metal(session, state, "other", len(index))
+    _carry_out(session, "cement to metal", state, (change,), frozenset(), rerouted)
+
+
+def to_cement(session: ReviewSession, index: Places) -> None:
+    """Call metal cement.
+
+    Raises
+    ------
+    ReviewError
+        If there is no metal.
+    """
+    maps = session.maps
+    index = np.unique(np.asarray(index, np.int64))
+    codes = maps.materials.reshape(-1)[index]
+    metal = (codes == SCREW) | (codes == OTHER_METAL)
+    index, codes = index[metal], codes[metal]
+    _require(index, "there is no metal here")
+    kind: MetalKind = "screw" if (codes == SCREW).sum() * 2 > len(codes) else "other"
+    change = VoxelChange.of("materials", maps.materials, index, CEMENT)
+    state = _with_metal(session, session.state, kind, -len(index))
+    levels = levels_of(session, index)
+    _carry_out(session, "metal to cement", state, (change,), levels, ())
+
+
+def give_cement(session: ReviewSession, index: Places, level: str) -> None:
+    """Move cement to another vertebra (the machine's name); leaks go as a whole.
+
+    Raises
+    ------
+    ReviewError
+        If there is no cement, or no such vertebra.
+    """
+    maps, state = session.maps, session.state
+    levels = [entry.level for entry in state.vertebrae]
+    if level not in levels:
+        raise ReviewError(f"no vertebra {level} is in view")
+    index = np.unique(np.asarray(index, np.int64))
+    codes = maps.materials.reshape(-1)[index]
+    index = index[is_cement(codes) & ~is_leak(codes)]
+    _require(index, "there is no cement within a vertebra here")
+    code = FIRST_OWNED + levels.index(level)
+    if code > LAST_OWNED:
+        raise ReviewError("too many vertebrae are in view")
+    change = VoxelChange.of("materials", maps.materials, index, code)
+    touched = levels_of(session, index) | {level}
+    _carry_out(session, f"give cement to {level}", state, (change,), touched, ())
+
+
+def piece_at(session: ReviewSession, seed: tuple[int, int, int]) -> Places:
+    """Find the connected piece of cement, of one leak, or of metal, around a voxel.
+
+    Raises
+    ------
+    ReviewError
+        If nothing was marked there.
+    """
+    maps = session.maps
+    code = int(maps.materials[seed])
+    place = np.array([np.ravel_multi_index(seed, maps.geometry.shape)])
+    box = box_of_index(place, maps, PIECE_REACH_MM)
+    codes = maps.materials[box]
+    if code in (SCREW, OTHER_METAL) or is_leak(np.array([code], np.uint8))[0]:
+        same = codes == code
+    elif code == CEMENT or FIRST_OWNED <= code <= LAST_OWNED:
+        same = is_cement(codes) & ~is_leak(codes)
+    else:
+        raise ReviewError("neither cement nor metal is marked at this place")
+    pieces, _ = ndimage.label(same, np.ones((3, 3, 3)))
+    start = np.array([part.start for part in box])
+    found = np.argwhere(pieces == pieces[tuple(np.array(seed) - start)]) + start
+    flat: Places = np.ravel_multi_index(tuple(found.T), maps.geometry.shape)
+    return np.sort(flat)
+
+
+def _with_metal(
+    session: ReviewSession, state: ReviewState, kind: MetalKind, voxels: int
+) -> ReviewState:
+    """Add voxels to the metal of a kind, or take them off the best fitting part."""
+    ml = voxels * session.maps.geometry.voxel_volume_mm3 / 1000.0
+    metal = list(state.metal)
+    same = [k for k, part in enumerate(metal) if part.kind == kind]
+    if voxels > 0 or not same:
+        if voxels > 0:
+            metal.append(MetalEntry(kind=kind, volume_ml=round(ml, 3)))
+        return state.replace(metal=tuple(metal))
+    best = min(same, key=lambda k: abs(metal[k].volume_ml + ml))
+    left = round(max(0.0, metal[best].volume_ml + ml), 3)
+    metal[best] = metal[best].model_copy(update={"volume_ml": left})
+    return state.replace(metal=tuple(part for part in metal if part.volume_ml > 0.0))
+
+
+def _carry_out(
+    session: ReviewSession,
+    action: str,
+    state: ReviewState,
+    changes: tuple[VoxelChange, ...],
+    levels: frozenset[str],
+    rerouted: tuple[str, ...],
+) -> None:
+    index = np.concatenate([change.index for change in changes])
+    findings = touched_findings(session.state, state, changes, session, levels)
+    ml = len(index) * session.maps.geometry.voxel_volume_mm3 / 1000.0
+    session.carry_out(
+        Plan(
+            action,
+            {"voxels": len(index), "voxels_ml": round(ml, 3)},
+            findings,
+            state,
+            changes,
+            box_of_index(index, session.maps),
+            levels,
+            rerouted,
+        )
+    )
+
+
+def _after_loss(
+    session: ReviewSession, lost: npt.NDArray[np.uint8]
+) -> tuple[ReviewState, tuple[str, ...]]:
+    """State after voxels of some codes are gone, and the leaks that changed."""
+    state, changed = session.state, []
+    for leak_id, code in session.state.leak_codes.items():
+        gone = int((lost == code).sum())
+        if not gone or state.level_of_leak_code(code) is None:
+            continue
+        if gone < int((session.maps.materials == code).sum()):
+            changed.append(leak_id)
+            continue
+        finding = FindingId("leak", leak_id)
+        if state.decision(finding).added_by_reader:
+            state = state.without_leak(leak_id)
+            continue
+        state = state.without_leak(leak_id, keep_decision=True)
+        state = state.decided(finding, "rejected", ERASED_REASON)
+    return state, tuple(changed)
+
+
+def _require(index: Places, otherwise: str) -> None:
+    if not len(index):
+        raise ReviewError(otherwise)

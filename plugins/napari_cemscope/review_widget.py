@@ -1,0 +1,260 @@
+"""The review of a case as a dock of napari's window."""
+
+from pathlib import Path
+from typing import Any
+
+from napari.qt import QtViewer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFileDialog,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cemscope.anatomy import VertebraLevel
+from cemscope.errors import CemscopeError
+from cemscope_pipelines.review.case_series import read_case_series
+from cemscope_pipelines.review.review_session import ReviewSession
+from cemscope_pipelines.review.review_settings import ReviewSettings
+from napari_cemscope.findings_panel import FindingsPanel
+from napari_cemscope.layers import CASE_KEY, ct_layer, map_layers
+from napari_cemscope.orthogonal_views import OrthogonalViews
+from napari_cemscope.review_controller import ReviewController
+from napari_cemscope.review_keys import KeySheet, bind_keys
+from napari_cemscope.tools_panel import LegendPanel, ToolsPanel
+from napari_cemscope.view_space import Point, ViewSpace
+
+WARNING_STYLE = "color: #FFD54A;"
+QUIET_STYLE = "color: #B0B6BC;"
+
+
+class ReviewWidget(QWidget):
+    """Asks for a case, then shows its findings and tools.
+
+    Parameters
+    ----------
+    napari_viewer
+        napari's viewer; a case that was dropped on it is taken over.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.controller: ReviewController | None = None
+        self.findings: FindingsPanel | None = None
+        self.tools: ToolsPanel | None = None
+        self.views: OrthogonalViews | None = None
+        self.sheet: KeySheet | None = None
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._start = QPushButton("Open a case folder ...")
+        self._start.setToolTip("A folder that `cemscope analyze` wrote")
+        self._start.clicked.connect(self._ask)
+        self.message = QLabel("")
+        self.message.setWordWrap(True)
+        self.message.setContentsMargins(8, 0, 8, 4)
+        self._layout.addWidget(self._start)
+        self._layout.addWidget(self.message)
+        dropped = self._dropped_case()
+        if dropped is not None:
+            QTimer.singleShot(0, lambda: self.open_or_tell(dropped))
+
+    def _dropped_case(self) -> Path | None:
+        for layer in self.viewer.layers:
+            if CASE_KEY in layer.metadata:
+                return Path(layer.metadata[CASE_KEY])
+        return None
+
+    def _ask(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Case folder")
+        if folder:
+            self.open_or_tell(Path(folder))
+
+    def open_or_tell(self, case_folder: Path) -> None:
+        """Open a case; what is wrong with it is told in the dock."""
+        try:
+            self.open_case(case_folder)
+        except CemscopeError as error:
+            self._say(str(error), True)
+
+    def open_case(
+        self,
+        case_folder: Path,
+        series: Path | None = None,
+        settings: ReviewSettings | None = None,
+    ) -> ReviewController:
+        """Open a case with its scan and show its findings.
+
+        Parameters
+        ----------
+        case_folder
+            A folder that `cemscope analyze` wrote.
+        series
+            Its scan; None takes it from where it was.
+        settings
+            How the case is shown; None for the defaults.
+
+        Raises
+        ------
+        CemscopeError
+            If the case or its scan cannot be opened.
+        """
+        session = ReviewSession(case_folder)
+        session.ct = read_case_series(
+            case_folder, session.report, session.maps.geometry, series
+        )
+        settings = settings or ReviewSettings()
+        space = ViewSpace.of(session.maps.geometry)
+        self.viewer.layers.clear()
+        self.views = OrthogonalViews(self.viewer)
+        numbers = [VertebraLevel(v.level).number for v in session.report.vertebrae]
+        self.views.show([ct_layer(session.ct), *map_layers(session.maps, numbers)])
+        self.controller = ReviewController(session, self.views, space, settings, self)
+        self._build(self.controller, settings)
+        self._dock()
+        self.controller.carry_out("next_open")
+        QTimer.singleShot(0, self.fit)
+        return self.controller
+
+    def _build(self, controller: ReviewController, settings: ReviewSettings) -> None:
+        self._start.hide()
+        findings, tools, legend = FindingsPanel(), ToolsPanel(settings), LegendPanel()
+        self.findings, self.tools = findings, tools
+        findings.chosen.connect(controller.choose)
+        findings.asked.connect(controller.carry_out)
+        tools.asked.connect(controller.carry_out)
+        tools.radius_changed.connect(self._set_radius)
+        tools.ball_changed.connect(self._set_ball)
+        legend.window_chosen.connect(controller.set_window)
+        legend.toggled.connect(controller.views.set_visible)
+        legend.asked.connect(self.carry_out)
+        controller.changed.connect(self._refresh)
+        controller.said.connect(self._say)
+        controller.tool_changed.connect(lambda tool: tools.mark(tool or None))
+        for place, panel in enumerate((findings, tools, legend)):
+            self._layout.insertWidget(place, panel, 1 if panel is findings else 0)
+        controller.views.on_move(self._show_position)
+        self._refresh()
+
+    def _dock(self) -> None:
+        """Put the side views beside napari's canvas, and its own docks aside."""
+        if self.views is None:
+            return
+        self.viewer.window.add_dock_widget(
+            self.views.widget, name="sagittal and coronal", area="right",
+            add_vertical_stretch=False,
+        )  # fmt: skip
+        window = self.window()
+        self.views.label_edges(_canvas_of(window, self.viewer))
+        self._shortcuts = bind_keys(window, self.carry_out)
+        if not isinstance(window, QMainWindow):
+            return
+        mine = self._own_dock(window)
+        for dock in window.findChildren(QDockWidget):
+            if dock.objectName() in ("layer list", "layer controls"):
+                if mine is not None:
+                    window.tabifyDockWidget(mine, dock)
+                else:
+                    dock.hide()
+        if mine is not None:
+            mine.raise_()
+
+    def _own_dock(self, window: QMainWindow) -> QDockWidget | None:
+        for dock in window.findChildren(QDockWidget):
+            if dock.isAncestorOf(self):
+                return dock
+        return None
+
+    def fit(self) -> None:
+        """Share the width: list, axial view, side views."""
+        window = self.window()
+        if not isinstance(window, QMainWindow) or self.views is None:
+            return
+        mine = self._own_dock(window)
+        side = next(
+            (
+                dock
+                for dock in window.findChildren(QDockWidget)
+                if dock.isAncestorOf(self.views.widget)
+            ),
+            None,
+        )
+        if mine is not None:
+            mine.raise_()
+        if mine is not None and side is not None:
+            width = window.width()
+            left = max(410, min(560, int(0.29 * width)))
+            right = max(260, int(0.26 * width))
+            window.resizeDocks([mine, side], [left, right], Qt.Orientation.Horizontal)
+        if self.controller is not None:
+            self.views.zoom_to(self.controller.settings.view_height_mm)
+            self.controller.centre()
+
+    def carry_out(self, action: str) -> None:
+        """Do what a key or button is for."""
+        if action == "keys":
+            self.sheet = KeySheet(self.window())
+            self.sheet.show()
+        elif action in ("smaller", "larger") and self.tools is not None:
+            step = 0.5 if action == "larger" else -0.5
+            self.tools.radius.setValue(self.tools.radius.value() + step)
+        elif self.controller is not None:
+            self.controller.carry_out(action)
+
+    def _set_radius(self, radius_mm: float) -> None:
+        if self.controller is not None:
+            self.controller.tools.brush.radius_mm = radius_mm
+
+    def _set_ball(self, is_ball: bool) -> None:
+        if self.controller is not None:
+            self.controller.tools.brush.is_ball = is_ball
+
+    def _refresh(self) -> None:
+        if self.controller is None or self.findings is None or self.tools is None:
+            return
+        session = self.controller.session
+        self.findings.fill(session.rows, session.selected)
+        self.tools.buttons["undo"].setEnabled(session.history.can_undo)
+        self.tools.buttons["redo"].setEnabled(session.history.can_redo)
+
+    def _say(self, text: str, warning: bool = False) -> None:
+        self.message.setText(text)
+        self.message.setStyleSheet(WARNING_STYLE if warning else QUIET_STYLE)
+
+    def _show_position(self, point: Point) -> None:
+        if self.views is None or len(self.views.letters) != len(self.views.views):
+            return
+        for view, letters in zip(self.views.views, self.views.letters, strict=True):
+            letters.say(f"{view.plane.name} {point[view.plane.axis]:.1f} mm")
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Write the corrected maps before the window goes."""
+        self.shut()
+        super().closeEvent(event)
+
+    def shut(self) -> None:
+        """Save and close the side views."""
+        if self.controller is not None:
+            session = self.controller.session
+            if not session.maps_current or session.routes_to_follow:
+                session.save()
+            self.controller = None
+        if self.views is not None:
+            views, self.views = self.views, None
+            self.viewer.window.remove_dock_widget(views.widget)
+            views.close()
+            views.widget.deleteLater()
+
+
+def _canvas_of(window: QWidget, viewer: Any) -> QWidget | None:
+    """Find napari's own canvas in its window."""
+    for shown in window.findChildren(QtViewer):
+        if shown.viewer is viewer:
+            canvas: QWidget = shown.canvas.native
+            return canvas
+    return None

@@ -1,0 +1,162 @@
+"""A scripted reader at napari's window: keys, brush, save, open again."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cases.review_case import LEAK_ID, TinyCase, write_case
+from cemscope.errors import CemscopeError
+from cemscope_pipelines.review.review_document import FindingId, read_review
+from cemscope_pipelines.review.review_session import ReviewSession
+from cemscope_pipelines.review.review_settings import ReviewSettings
+from napari_cemscope.findings_panel import FindingsPanel
+from napari_cemscope.orthogonal_views import AXIAL, CORONAL, SAGITTAL
+from napari_cemscope.review_app import open_review
+from napari_cemscope.review_keys import KEYS, KeySheet
+from napari_cemscope.review_widget import ReviewWidget
+
+pytestmark = [
+    pytest.mark.gui,
+    pytest.mark.skipif(
+        sys.platform == "linux" and not os.environ.get("DISPLAY"),
+        reason="needs a display: run scripts/with_display.sh, or install xvfb first",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> TinyCase:
+    return write_case(tmp_path_factory.mktemp("window"))
+
+
+@pytest.fixture
+def folder(original: TinyCase, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original.folder, tmp_path / "case"))
+
+
+def choose(widget: ReviewWidget, key: str) -> None:
+    """Press a key in the menu that is open."""
+    controller = widget.controller
+    assert controller is not None
+    assert controller.menu is not None
+    found = [a for a in controller.menu.actions() if a.text().startswith(f"&{key}")]
+    assert len(found) == 1, [a.text() for a in controller.menu.actions()]
+    found[0].trigger()
+    controller.menu.close()
+
+
+class Drag:
+    """A drag of the mouse, as napari tells it."""
+
+    def __init__(self, positions: list[tuple[float, float, float]]) -> None:
+        self.button = 1
+        self.modifiers: tuple[str, ...] = ()
+        self.pos = np.zeros(2)
+        self.positions = positions
+        self.type = "mouse_press"
+
+    @property
+    def position(self) -> tuple[float, float, float]:
+        return self.positions[0]
+
+    def over(self, model: Any, callback: Any) -> None:
+        drag = callback(model, self)
+        if next(drag, "done") == "done":
+            return
+        self.type = "mouse_move"
+        while len(self.positions) > 1:
+            self.positions.pop(0)
+            self.pos = self.pos + 20
+            next(drag)
+        self.type = "mouse_release"
+        next(drag, None)
+
+
+def test_a_reader_reviews_a_case_and_finds_it_again(
+    make_napari_viewer: Any, qtbot: Any, original: TinyCase, folder: Path
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    _, widget = open_review(
+        folder, settings=ReviewSettings(idle_seconds=0.0), viewer=viewer
+    )
+    qtbot.wait(50)
+    controller = widget.controller
+    assert controller is not None
+    session, views = controller.session, controller.views
+    steps = []
+    while len(steps) < 4:  # through all findings, each is in the middle of the views
+        row = controller.row
+        assert row is not None
+        steps.append(row.finding)
+        np.testing.assert_allclose(
+            views.point, controller.space.to_screen(row.centre_lps_mm), atol=0.51
+        )
+        widget.carry_out("next")
+    assert len(set(steps)) == 4
+    controller.choose(FindingId("leak", LEAK_ID))
+    widget.carry_out("modify")
+    choose(widget, "C")
+    assert session.state.leak(LEAK_ID)[1].types == ("C",)
+    # The false blob in L3 is erased with one stroke of a ball.
+    widget.carry_out("erase")
+    controller.tools.brush.is_ball = True
+    controller.tools.brush.radius_mm = 4.0
+    middle = controller.space.to_screen(original.blob_lps_mm)
+    for plane in (AXIAL, SAGITTAL, CORONAL):
+        view = next(v for v in views.views if v.plane is plane)
+        for callback in view.model.mouse_drag_callbacks[-1:]:
+            Drag([middle, middle]).over(view.model, callback)
+        break
+    assert session.state.vertebra("L3").cement.volume_ml == 0.0
+    widget.carry_out("pan")
+    qtbot.waitUntil(lambda: not session.routes_to_follow, timeout=10_000)
+    controller.choose(FindingId("vertebra", "L4"))
+    widget.carry_out("accept")
+    controller.choose(FindingId("screw", "L3-left"))
+    widget.carry_out("reject")
+    choose(widget, "2")
+    assert session.open_count == 0
+    widget.carry_out("save")
+    widget.shut()
+
+    document = read_review(folder)
+    assert document is not None
+    assert (document.status, document.maps_current) == ("reviewed", True)
+    assert [edit.action for edit in document.edits] == [
+        "set leak type", "erase cement", "decide", "decide",
+    ]  # fmt: skip
+    assert document.result.screws == ()
+    assert document.result.vertebrae[1].cement.volume_ml == 0.0
+    assert document.result.vertebrae[0].leaks[0].types == ("C",)
+
+    again = ReviewSession(folder)
+    assert again.document() == document
+    panel = FindingsPanel()
+    qtbot.addWidget(panel)
+    panel.fill(again.rows, FindingId("leak", LEAK_ID))
+    assert panel.progress.format() == "4 of 4 judged: complete"
+    shown = [panel.table.item(k, 4).text() for k in range(4)]
+    assert "0.00 (was 0.11)" in shown
+    assert "C right paravertebral" in panel.table.item(1, 3).text()
+    assert "Machine: B" in panel.detail.text()
+    sheet = KeySheet(panel)
+    assert sum(len(keys) for _, keys in KEYS) > 25
+    sheet.close()
+    qtbot.wait(50)  # Qt deletes what was closed
+
+
+def test_what_is_wrong_is_told_and_the_window_stays(
+    make_napari_viewer: Any, tmp_path: Path, folder: Path
+) -> None:
+    viewer = make_napari_viewer(show=False)
+    widget = ReviewWidget(viewer)
+    widget.open_or_tell(tmp_path / "nothing")
+    assert "report.json" in widget.message.text()
+    with pytest.raises(CemscopeError):
+        widget.open_case(folder, tmp_path / "no_series")
+    widget.shut()
