@@ -28,6 +28,7 @@ from cemscope_pipelines.review.review_document import (
     ReviewedFindings,
     read_review,
 )
+from cemscope_pipelines.review.review_journal import JOURNAL_FILE
 from cemscope_pipelines.review.settled_review import settle_review
 
 
@@ -169,7 +170,8 @@ def read_case(folder: Path) -> CaseRecord:
             f"{first['msg']}): it is damaged or of another version of cemscope"
         ) from None
     review = read_review(folder)
-    if review is not None and not review.maps_current:
+    journal = folder / JOURNAL_FILE
+    if review is not None and not review.maps_current and journal.is_file():
         # The last edits stand in the review's journal only, as after a crash.
         review = settle_review(folder)
     return CaseRecord(folder, report, provenance, review)
