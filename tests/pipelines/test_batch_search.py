@@ -93,6 +93,22 @@ def test_units_and_archives(tmp_path: Path) -> None:
     assert (len(found.series), found.copies) == (1, 1)  # the archive holds a copy
 
 
+def test_of_different_copies_in_archives_the_fullest_is_the_case(
+    tmp_path: Path,
+) -> None:
+    folder = write_fake_series(FakeSeries("one"), tmp_path / "source")
+    root = tmp_path / "discs"
+    root.mkdir()
+    for name, missing in (("a", 1), ("b", 0)):
+        with zipfile.ZipFile(root / f"{name}.zip", "w") as archive:
+            for path in sorted(folder.iterdir())[missing:]:
+                archive.write(path, path.name)
+    found = search(root)
+    (series,) = found.series
+    assert (series.slices, Path(series.path).name) == (6, "b.zip")
+    assert found.copies == 1
+
+
 def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
     folder = write_fake_series(FakeSeries("one"), tmp_path)
     (tmp_path / "two").mkdir()
@@ -218,7 +234,8 @@ def test_pseudonyms_tell_patients_apart_and_name_nobody() -> None:
     assert first == patient_key_of("AB  1 ", SALT)
     assert first != patient_key_of("AB 2", SALT)
     assert first != patient_key_of("AB 1", b"other")
-    assert patient_key_of("  ", SALT) == ""
+    for nobody in ("  ", "Anonymous", "ANON-01", "unknown", "000-000", "None"):
+        assert patient_key_of(nobody, SALT) == ""
 
 
 def test_a_batch_takes_no_label_map_of_one_scan() -> None:

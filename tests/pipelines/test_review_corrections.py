@@ -149,6 +149,21 @@ def test_split_and_joined_the_leak_has_its_volume_again(
     )
 
 
+def test_what_a_correction_swallowed_stays_on_the_record(
+    session: ReviewSession, original: TinyCase
+) -> None:
+    leak_corrections.split_leak(session, LEAK_ID, original.leak_lps_mm)
+    leak_corrections.join_leaks(session, "L4-2", LEAK_ID)
+    decision = session.state.decision(FindingId("leak", LEAK_ID))
+    assert (decision.decision, decision.reason) == ("rejected", "joined with L4-2")
+
+
+def test_accepting_a_corrected_leak_keeps_it_modified(session: ReviewSession) -> None:
+    leak_corrections.set_leak_types(session, LEAK_ID, ("C",))
+    session.accept(FindingId("leak", LEAK_ID))
+    assert session.state.decision(FindingId("leak", LEAK_ID)).decision == "modified"
+
+
 def test_a_cut_beside_the_leak_is_refused(session: ReviewSession) -> None:
     with pytest.raises(ReviewError, match="one side"):
         leak_corrections.split_leak(session, LEAK_ID, (0.0, -200.0, 0.0))

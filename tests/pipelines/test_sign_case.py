@@ -17,7 +17,7 @@ from cases.export_cases import (
     make_case,
     review_case,
 )
-from cemscope.errors import ConfigError, EvidenceError, SignatureError
+from cemscope.errors import AuditError, ConfigError, EvidenceError, SignatureError
 from cemscope_pipelines.cli.main import main
 from cemscope_pipelines.export.case_objects import ObjectChoice
 from cemscope_pipelines.export.case_tables import VERTEBRAE_CSV
@@ -129,6 +129,20 @@ def test_an_export_of_a_signed_case_copies_what_was_signed(
     assert (tmp_path / "out" / "report.pdf").read_bytes().startswith(b"%PDF")
     assert read_trail(signed)[-1].event == "exported"
     assert audit_case(signed).broken == ()
+
+
+def test_a_signed_object_that_was_changed_is_not_exported(
+    signed: Path, tmp_path: Path
+) -> None:
+    case = tmp_path / "case"
+    shutil.copytree(signed, case)
+    path = case / "signed" / "v1" / "report_sr.dcm"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(AuditError, match=r"report_sr\.dcm is not the file"):
+        export_case(ExportJob(case, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_amendment_is_the_next_version(signed: Path, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from cemscope.dicom.privacy import silenced_pydicom
 
 _LETTERS = 12
 
+PLACEHOLDERS = ("anon", "unknown", "none", "deidentified", "de-identified", "no id")
+"""So begins what stands for the ID of every patient in data without names."""
+
 
 def patient_key_of(patient_id: str, salt: bytes) -> str:
     """Pseudonym of a patient ID.
@@ -24,7 +27,8 @@ def patient_key_of(patient_id: str, salt: bytes) -> str:
     Returns
     -------
     str
-        ``P-`` and 12 hexadecimal letters of HMAC-SHA256; "" for an empty ID.
+        ``P-`` and 12 hexadecimal letters of HMAC-SHA256; "" for an empty ID, and for
+        what stands for one in data without names.
 
     Examples
     --------
@@ -32,7 +36,7 @@ def patient_key_of(patient_id: str, salt: bytes) -> str:
     True
     """
     identity = " ".join(patient_id.split()).casefold()
-    if not identity:
+    if not identity.strip("0-_.") or identity.startswith(PLACEHOLDERS):
         return ""
     digest = hmac.new(salt, identity.encode(), hashlib.sha256).hexdigest()
     return f"P-{digest[:_LETTERS]}"

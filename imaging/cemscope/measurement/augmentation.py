@@ -39,6 +39,11 @@ from cemscope.measurement.screw_cement import (
     screw_metal,
     shaft_doubts,
 )
+from cemscope.measurement.total_cement import (
+    VertebraCement,
+    total_cement,
+    total_notices,
+)
 from cemscope.segmentation.cement.cement import find_cement
 from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.cement_settings import CementSettings
@@ -88,17 +93,6 @@ class AugmentationSettings:
     cement: CementSettings = field(default_factory=CementSettings)
     volume: VolumeSettings = field(default_factory=VolumeSettings)
     leakage: LeakageSettings = field(default_factory=LeakageSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class VertebraCement:
-    """Cement of one vertebra, or why it was not measured.
-
-    A vertebra without cement has a volume of 0 with the detection limit as upper bound.
-    """
-
-    level: str
-    cement: CementVolume | NotAssessed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,8 +166,8 @@ def measure_augmentation(
         (),
         found.screws,
         found.metal + metal_volumes,
-        _total(found.cement),
-        found.notices,
+        total_cement(found.cement),
+        found.notices + total_notices(found.cement, spine),
     )
 
 
@@ -368,19 +362,3 @@ def _cut_notices(
         for vertebra, value in zip(spine.vertebrae, measured, strict=True)
         if value is not None and not vertebra.complete
     )
-
-
-def _total(cement: tuple[VertebraCement, ...]) -> TotalCement | NotAssessed:
-    assessed = [item.cement for item in cement if isinstance(item.cement, CementVolume)]
-    if not assessed:
-        return NotAssessed("no vertebra could be assessed: see the reason at each")
-    values = [value for value in assessed if value.volume_ml > 0.0]
-    empty = [value for value in assessed if value.volume_ml <= 0.0]
-    volume = sum(value.volume_ml for value in values)
-    # Level and background are shared by all vertebrae: half-widths add up linearly.
-    # What may have been missed in an empty vertebra is independent of the others.
-    low = sum(value.interval.low_ml for value in values)
-    missed = float(np.sqrt(sum(value.interval.high_ml**2 for value in empty)))
-    high = sum(value.interval.high_ml for value in values) + missed
-    leaked = sum(value.leaked_ml for value in values)
-    return TotalCement(volume, Interval(low, max(high, low)), leaked, len(values))

@@ -156,7 +156,8 @@ class SeriesCollection:
     candidates : dict of str to _Candidate
         By name.
     copies : int
-        Series that lie there several times, file for file; the first counts.
+        Series that lie there several times; the first counts, or of different copies
+        in archives the one with the most slices.
     split : set of str
         UIDs of series whose slices are spread over several units.
     """
@@ -173,17 +174,25 @@ class SeriesCollection:
                 continue
             if known.found.input_hash == one.found.input_hash:
                 self.copies += 1
+            elif _may_be_zip(Path(one.found.path)) or _may_be_zip(
+                Path(known.found.path)
+            ):
+                # A series is not spread over archives: this is another copy of it.
+                if one.summary.slices > known.summary.slices:
+                    self.candidates[one.found.name] = one
+                self.copies += 1
             else:
                 self.split.add(one.summary.series_instance_uid)
 
     def replace_split(self, candidates: Iterable[_Candidate]) -> None:
         """Put series of the whole root in the place of the split ones."""
+        whole = [c for c in candidates if c.summary.series_instance_uid in self.split]
+        found = {c.summary.series_instance_uid for c in whole}
         for name in list(self.candidates):
-            if self.candidates[name].summary.series_instance_uid in self.split:
+            if self.candidates[name].summary.series_instance_uid in found:
                 del self.candidates[name]
-        for one in candidates:
-            if one.summary.series_instance_uid in self.split:
-                self.candidates[one.found.name] = one
+        for one in whole:
+            self.candidates[one.found.name] = one
 
     def series(self) -> Iterator[FoundSeries]:
         """All series, with their preferences."""

@@ -42,10 +42,22 @@ class Comparison:
     note: str = ""
 
 
+_DECIMALS = 9
+"""Scores have fewer: what differs beyond is the noise of binary fractions."""
+
+
+def _changes(
+    before: Sequence[float], after: Sequence[float]
+) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """Change of each pair; equal changes are equal."""
+    change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    return np.round(change, _DECIMALS)
+
+
 def paired_t(before: Sequence[float], after: Sequence[float]) -> Comparison:
     """Paired t test with Cohen's d_z (Lakens, Front Psychol 2013;4:863)."""
     name = "paired t test"
-    change = np.asarray(after, float) - np.asarray(before, float)
+    change = _changes(before, after)
     n = int(change.size)
     if n < 2:
         return Comparison(name, n, note="fewer than two pairs")
@@ -76,7 +88,7 @@ def signed_rank(before: Sequence[float], after: Sequence[float]) -> Comparison:
     few pairs, else by the normal approximation (`scipy.stats.wilcoxon`, "auto").
     """
     name = "Wilcoxon signed-rank test"
-    change = np.asarray(after, float) - np.asarray(before, float)
+    change = _changes(before, after)
     moved = change[change != 0]
     n = int(change.size)
     if moved.size < 1:

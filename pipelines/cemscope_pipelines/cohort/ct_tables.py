@@ -102,7 +102,8 @@ def _cement_per_patient(group: Group) -> tuple[list[float], int]:
     volumes, missing = [], 0
     for member in group.members:
         total = member.patient.first.view.totals.cement_ml
-        if isinstance(total, NotAssessedView):
+        # The sum over the other levels is not the patient's cement.
+        if isinstance(total, NotAssessedView) or member.patient.first.open_levels:
             missing += 1
         else:
             volumes.append(total)
@@ -181,6 +182,13 @@ def _leaks(member: Member) -> list[LeakView]:
     return [leak for v in member.patient.first.augmented for leak in v.leaks]
 
 
+def _leaked(member: Member, kind: str) -> bool | None:
+    """Whether a patient has a leak of a kind; None if a level is open."""
+    if any(_is_of(leak, kind) for leak in _leaks(member)):
+        return True
+    return None if member.patient.first.open_levels else False
+
+
 def _place(location: str) -> str:
     for place in PLACES:
         if location.startswith(place):
@@ -209,15 +217,17 @@ def leak_table(grouping: Grouping) -> StudyTable:
     for kind, name in _leak_lines():
         per_patient, per_level = [], []
         for group in grouping.shown:
-            treated = [m for m in group.members if m.patient.first.augmented]
+            treated = [
+                m
+                for m in group.members
+                if m.patient.first.augmented or m.patient.first.open_levels
+            ]
             vertebrae = [v for m in treated for v in m.patient.first.augmented]
+            marks = [_leaked(m, kind) for m in treated]
             found = proportion(
-                sum(any(_is_of(k, kind) for k in _leaks(m)) for m in treated),
-                len(treated),
-                sum(
-                    isinstance(m.patient.first.view.totals.cement_ml, NotAssessedView)
-                    for m in group.members
-                ),
+                marks.count(True),
+                marks.count(True) + marks.count(False),
+                marks.count(None),
             )
             subject = Subject("C", group.name, "leak per patient with cement", name)
             per_patient.append(table.proportion(subject, found))

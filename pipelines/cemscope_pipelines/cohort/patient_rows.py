@@ -17,8 +17,8 @@ class PatientRow:
     case: str = column("", "Case of the earliest scan: cement and leaks.")
     last_case: str = column("", "Case of the latest scan: loosening.")
     values_from: str = column("", "machine, or reader after a finished review.")
-    cement_ml: float | None = column("mL", "All cement.")
-    leaked_ml: float | None = column("mL", "Cement outside the vertebrae.")
+    cement_ml: float | None = column("mL", "All cement; empty if a level is open.")
+    leaked_ml: float | None = column("mL", "Cement outside the vertebrae; likewise.")
     vertebrae_augmented: int = column("", "Vertebrae with cement.")
     vertebrae_not_assessed: int = column("", "Vertebrae whose cement is open.")
     leaks: int = column("", "Leaks of vertebrae with cement.")
@@ -56,10 +56,10 @@ def _row(member: Member, group: str) -> PatientRow:
         last_case=last.entry.name,
         values_from=first.view.values_from,
         cement_ml=None
-        if isinstance(totals.cement_ml, NotAssessedView)
+        if isinstance(totals.cement_ml, NotAssessedView) or first.open_levels
         else totals.cement_ml,
         leaked_ml=None
-        if isinstance(totals.leaked_ml, NotAssessedView)
+        if isinstance(totals.leaked_ml, NotAssessedView) or first.open_levels
         else totals.leaked_ml,
         vertebrae_augmented=len(first.augmented),
         vertebrae_not_assessed=first.not_assessed,

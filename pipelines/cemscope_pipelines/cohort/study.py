@@ -45,6 +45,19 @@ class StudyCase:
         )
 
     @property
+    def open_levels(self) -> bool:
+        """Whether the cement of a whole vertebra in view was not assessed."""
+        return any(
+            v.complete and isinstance(v.cement, NotAssessedView)
+            for v in self.view.vertebrae
+        )
+
+    @property
+    def operated(self) -> bool:
+        """Whether the scan shows cement or screws, or may."""
+        return bool(self.augmented or self.view.screws or self.open_levels)
+
+    @property
     def not_assessed(self) -> int:
         """Vertebrae whose cement was not assessed."""
         return sum(isinstance(v.cement, NotAssessedView) for v in self.view.vertebrae)
@@ -59,7 +72,8 @@ class StudyPatient:
     key : str
         Pseudonym.
     first : StudyCase
-        The earliest scan: cement and leaks are told from it.
+        The earliest scan with cement or screws, else the earliest: cement and leaks
+        are told from it.
     last : StudyCase
         The latest scan: loosening is told from it; often the same.
     """
@@ -145,7 +159,7 @@ def _loose_cases(out: Path) -> Iterator[StudyCase]:
 def _patients(
     cases: Iterable[StudyCase],
 ) -> tuple[tuple[StudyPatient, ...], list[LeftOut]]:
-    """Earliest and latest scan of each patient; the rest is left out."""
+    """First scan after the operation and latest scan of each; the rest is left out."""
     of_patient: dict[str, list[StudyCase]] = {}
     left_out = []
     for case in cases:
@@ -160,6 +174,15 @@ def _patients(
     patients = []
     for key, members in sorted(of_patient.items()):
         members.sort(key=lambda c: (c.entry.acquisition_date or "9", c.entry.name))
+        after = [k for k, member in enumerate(members) if member.operated]
+        before, members = (
+            members[: min(after, default=0)],
+            members[min(after, default=0) :],
+        )
+        left_out += [
+            LeftOut(c.entry.name, "an earlier scan without cement or screws")
+            for c in before
+        ]
         patients.append(StudyPatient(key, members[0], members[-1]))
         left_out += [
             LeftOut(

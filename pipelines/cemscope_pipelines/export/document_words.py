@@ -148,7 +148,9 @@ def screw_cells(
     screw: ScrewEntry, content: CaseContent, machine: Report
 ) -> tuple[str, ...]:
     """Cells under `SCREW_HEADER`."""
-    cement = millilitres(screw.cement_volume_ml) if screw.cemented else "none"
+    cement = millilitres(screw.cement_volume_ml)
+    if not screw.cemented and not isinstance(screw.cement_volume_ml, NotAssessedEntry):
+        cement = "none"
     return (
         screw.id.replace("-", " "),
         f"{screw.diameter_mm:.1f}",
@@ -180,8 +182,19 @@ def summary_sentences(content: CaseContent) -> tuple[str, ...]:
     )
 
 
+def _untold(content: CaseContent) -> str:
+    """Whole vertebrae whose cement was not assessed, as a sentence; or nothing."""
+    levels = [
+        v.level
+        for v in reversed(content.findings.vertebrae)
+        if v.complete and isinstance(v.cement, NotAssessedEntry)
+    ]
+    return f" Not assessed: {', '.join(levels)}." if levels else ""
+
+
 def _cement_sentence(content: CaseContent) -> str:
     findings = content.findings
+    untold = _untold(content)
     holding = [
         v.level
         for v in reversed(findings.vertebrae)
@@ -191,23 +204,27 @@ def _cement_sentence(content: CaseContent) -> str:
     if isinstance(totals.cement_ml, NotAssessedEntry):
         return f"Cement of the whole scan was not assessed: {totals.cement_ml.reason}."
     if not holding and totals.cement_ml == 0:
-        return "No bone cement was found."
+        where = " in the vertebrae that were assessed" if untold else ""
+        return f"No bone cement was found{where}.{untold}"
     text = (
         f"Bone cement in {_count(len(holding), 'vertebra', 'vertebrae')} "
-        f"({', '.join(holding)}): {totals.cement_ml:.2f} mL in all"
+        f"({', '.join(holding)}): {totals.cement_ml:.2f} mL "
+        + ("in those that were assessed" if untold else "in all")
     )
     if not isinstance(totals.interval_ml, NotAssessedEntry):
         low, high = totals.interval_ml
         text += f" (95 % interval {low:.2f} to {high:.2f} mL)"
     if not isinstance(totals.leaked_ml, NotAssessedEntry):
         text += f", of which {totals.leaked_ml:.2f} mL lie outside the vertebral bodies"
-    return text + "."
+    return f"{text}.{untold}"
 
 
 def _leak_sentence(content: CaseContent) -> str:
     leaks = [leak for v in reversed(content.findings.vertebrae) for leak in v.leaks]
     elsewhere = content.findings.cement_elsewhere
     if not leaks and not elsewhere:
+        if _untold(content):
+            return "No leak was found at the vertebrae that were assessed."
         return "No leak of cement was found."
     parts = [
         f"{leak.id} (type {''.join(leak.types) or 'not told'}) {place_words(leak)}, "
@@ -228,6 +245,12 @@ def _screw_sentence(content: CaseContent) -> str:
     text = f"{_count(len(screws), 'pedicle screw', 'pedicle screws').capitalize()}"
     share = "all" if cemented == len(screws) else cemented or "none"
     text += f", {share} with cement"
+    open_cement = sum(
+        not screw.cemented and isinstance(screw.cement_volume_ml, NotAssessedEntry)
+        for screw in screws
+    )
+    if open_cement:
+        text += f", not assessed at {open_cement}"
     lucencies: list[Any] = [screw.lucency for screw in screws]
     assessed = [one for one in lucencies if not isinstance(one, NotAssessedEntry)]
     if not assessed:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cemscope.dicom.objects.document_object import document_pdf
 from cemscope.dicom.objects.segmentation_object import SegmentationEncoding
-from cemscope.errors import ConfigError
+from cemscope.errors import AuditError, ConfigError
 from cemscope_pipelines.case_folder import MATERIALS_FILE, VERTEBRAE_FILE
 from cemscope_pipelines.export.case_objects import (
     KEY_OBJECTS_FILE,
@@ -23,6 +23,7 @@ from cemscope_pipelines.export.case_record import (
     CaseRecord,
     ContentState,
     current_content,
+    file_sha256,
     read_case,
 )
 from cemscope_pipelines.export.case_tables import case_tables
@@ -145,6 +146,11 @@ def _copy_signed(signed: SignedVersion, folder: Path, choice: ObjectChoice) -> N
             "segmentations are BINARY"
         )
     for path in signed.object_files():
+        if file_sha256(path) != signed.signature.files.get(path.name):
+            raise AuditError(
+                f"signed/v{signed.number}/{path.name} is not the file that was signed: "
+                "see `cemscope audit`, and take the case folder from a backup"
+            )
         wanted = True
         if path.name == REPORT_PDF_OBJECT_FILE:
             wanted = choice.pdf

@@ -258,7 +258,7 @@ class _Document(FPDF):
         leaks = [leak for v in reversed(content.findings.vertebrae) for leak in v.leaks]
         self._heading("Leaks (Yeom types, extended)")
         if not leaks:
-            self._small("None found.")
+            self._small("None found where cement was assessed.")
             return
         self._table(
             words.LEAK_HEADER,

@@ -150,7 +150,7 @@ def redraw_body(
     volume = round(max(0.0, entry.body_volume_ml + ml), 3)
     planned = state.with_vertebra(entry.model_copy(update={"body_volume_ml": volume}))
     for leak_id in lost:
-        planned = planned.without_leak(leak_id)
+        planned = planned.with_leak_gone(leak_id, "within the redrawn body")
     changes = (change, within) if within.size else (change,)
     box = box_of_index(change.index, maps)
     if session.ct is not None:

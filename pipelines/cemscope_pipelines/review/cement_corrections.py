@@ -20,7 +20,7 @@ from cemscope_pipelines.review.edit_places import (
     with_new_leak,
 )
 from cemscope_pipelines.review.level_recount import box_of_index
-from cemscope_pipelines.review.review_document import FindingId, ReviewError
+from cemscope_pipelines.review.review_document import ReviewError
 from cemscope_pipelines.review.review_plan import Plan
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.review_state import ReviewState
@@ -239,12 +239,7 @@ def _after_loss(
         if gone < int((session.maps.materials == code).sum()):
             changed.append(leak_id)
             continue
-        finding = FindingId("leak", leak_id)
-        if state.decision(finding).added_by_reader:
-            state = state.without_leak(leak_id)
-            continue
-        state = state.without_leak(leak_id, keep_decision=True)
-        state = state.decided(finding, "rejected", ERASED_REASON)
+        state = state.with_leak_gone(leak_id, ERASED_REASON)
     return state, tuple(changed)
 
 

@@ -177,7 +177,7 @@ def join_leaks(session: ReviewSession, kept_id: str, other_id: str) -> None:
     state = session.state
     _, kept = state.leak(kept_id)
     volume = round(kept.volume_ml + other.volume_ml, 3)
-    state = state.without_leak(other_id)
+    state = state.with_leak_gone(other_id, f"joined with {kept_id}")
     state = state.with_leak(kept.model_copy(update={"volume_ml": volume}))
     change = VoxelChange.of(
         "materials", session.maps.materials, index, state.leak_codes[kept_id]

@@ -176,8 +176,13 @@ class ReviewSession:
     # --- decisions ---------------------------------------------------------------
 
     def accept(self, finding: FindingId) -> None:
-        """Judge a finding right as it stands."""
-        self._decide(finding, "accepted", "")
+        """Judge a finding right as it stands.
+
+        One that was corrected stays ``modified``: the reader's word is judged by the
+        correction, and the machine's is not what stands.
+        """
+        if self.state.decision(finding).decision != "modified":
+            self._decide(finding, "accepted", "")
 
     def reject(self, finding: FindingId, reason: str) -> None:
         """Judge a finding wrong; the reason begins with one of `REJECT_REASONS`.

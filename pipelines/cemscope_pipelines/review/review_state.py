@@ -218,6 +218,18 @@ class ReviewState(ReportModel):
             )
         )
 
+    def with_leak_gone(self, leak_id: str, reason: str) -> Self:
+        """Copy without a leak that a correction swallowed.
+
+        A leak of the reader's own goes without a trace; one of the machine's was
+        judged, and stays on the record as rejected.
+        """
+        finding = FindingId("leak", leak_id)
+        if self.decision(finding).added_by_reader:
+            return self.without_leak(leak_id)
+        state = self.without_leak(leak_id, keep_decision=True)
+        return state.decided(finding, "rejected", reason)
+
     def free_leak_code(self) -> int:
         """Code of the working map that no leak has had.
 

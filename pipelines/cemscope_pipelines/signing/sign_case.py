@@ -109,6 +109,7 @@ def sign_case(job: SigningJob) -> SignedVersion:
     ExportError
         If the disk refuses.
     """
+    job = replace(job, reader=job.reader.strip(), organization=job.organization.strip())
     _check_names(job)
     case = read_case(job.case_folder)
     review = _finished_review(case)

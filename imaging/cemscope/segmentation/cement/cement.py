@@ -199,8 +199,12 @@ DARK_SHARE = 0.6
 def _is_dark(
     item: VertebraCores, tissue: TissueImage, level: CementLevel, levels: TissueLevels
 ) -> bool:
-    """Tell a bone island from the scan's cement; not where metal spoils brightness."""
-    if tissue.shell[item.box].any():
+    """Tell a bone island from the scan's cement.
+
+    Not where metal spoils brightness, nor of thin strands, which are darker than the
+    cement that they are made of.
+    """
+    if item.fine or tissue.shell[item.box].any():
         return False
     bone = max(CORTICAL_BONE_MAX_HU, 1.1 * levels.arch_upper_hu)
     top = float(np.quantile(tissue.hu[item.box][item.all], 0.95))
