@@ -12,6 +12,7 @@ from cemscope_pipelines.cli.console import (
     console_options,
     pass_console,
 )
+from cemscope_pipelines.cli.settings_options import settings_options
 
 if TYPE_CHECKING:
     from cemscope_pipelines.analysis import AnalysisJob
@@ -119,20 +120,7 @@ def where_it_lies(case_folder: Path) -> str:
     help="L5 names the lowest complete vertebra; L3@X,Y,Z the one that "
     "holds a patient point (LPS, mm).",
 )
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Settings in TOML or JSON.",
-)
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="One setting by name; can be given several times.",
-)
+@settings_options
 @click.option(
     "--print-config",
     is_flag=True,

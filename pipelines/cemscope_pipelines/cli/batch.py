@@ -15,6 +15,7 @@ from cemscope_pipelines.cli.console import (
     console_options,
     pass_console,
 )
+from cemscope_pipelines.cli.settings_options import settings_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,20 +195,7 @@ def _run(console: Console, request: "BatchRequest") -> None:
     type=click.Choice(["embedded", "totalsegmentator"]),
     help="Where vertebra labels come from; default: embedded.",
 )
-@click.option(
-    "--config",
-    "config_file",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Settings in TOML or JSON, for all cases.",
-)
-@click.option(
-    "--set",
-    "assignments",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="One setting by name; can be given several times.",
-)
+@settings_options
 @click.option(
     "--list", "only_list", is_flag=True, help="Show where the cases stand; run none."
 )

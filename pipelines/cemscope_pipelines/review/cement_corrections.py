@@ -3,6 +3,7 @@
 Voxels are given by their places in the flattened array of the scan.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,9 @@ from cemscope_pipelines.review.voxel_change import (
     is_leak,
 )
 
+CodeTest = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.bool_]]
+"""Tells of each code of the working map whether it is meant."""
+
 MetalKind = Literal["screw", "rod", "other"]
 
 PIECE_REACH_MM = 60.0
@@ -57,10 +61,7 @@ def paint_cement(session: ReviewSession, index: Places) -> None:
         If nothing would change.
     """
     maps, state = session.maps, session.state
-    index = np.unique(np.asarray(index, np.int64))
-    codes = maps.materials.reshape(-1)[index]
-    index = index[~is_cement(codes) & (codes != SCREW) & (codes != OTHER_METAL)]
-    _require(index, "this is cement or metal already")
+    index, _ = _marked(session, index, _is_free, "this is cement or metal already")
     box = box_of_index(index, maps, RIM_MM + 1.0)
     within = near_bone(session, index, box)
     after = np.full(len(index), CEMENT, np.uint8)
@@ -85,12 +86,8 @@ def erase_cement(session: ReviewSession, index: Places) -> None:
     ReviewError
         If there is no cement.
     """
-    maps = session.maps
-    index = np.unique(np.asarray(index, np.int64))
-    codes = maps.materials.reshape(-1)[index]
-    index, codes = index[is_cement(codes)], codes[is_cement(codes)]
-    _require(index, "there is no cement here")
-    change = VoxelChange.of("materials", maps.materials, index, ERASED)
+    index, codes = _marked(session, index, is_cement, "there is no cement here")
+    change = VoxelChange.of("materials", session.maps.materials, index, ERASED)
     state, rerouted = _after_loss(session, codes)
     _carry_out(session, "erase cement", state, (change,), frozenset(), rerouted)
 
@@ -103,12 +100,8 @@ def to_metal(session: ReviewSession, index: Places) -> None:
     ReviewError
         If there is no cement.
     """
-    maps = session.maps
-    index = np.unique(np.asarray(index, np.int64))
-    codes = maps.materials.reshape(-1)[index]
-    index, codes = index[is_cement(codes)], codes[is_cement(codes)]
-    _require(index, "there is no cement here")
-    change = VoxelChange.of("materials", maps.materials, index, OTHER_METAL)
+    index, codes = _marked(session, index, is_cement, "there is no cement here")
+    change = VoxelChange.of("materials", session.maps.materials, index, OTHER_METAL)
     state, rerouted = _after_loss(session, codes)
     state = _with_metal(session, state, "other", len(index))
     _carry_out(session, "cement to metal", state, (change,), frozenset(), rerouted)
@@ -122,14 +115,9 @@ def to_cement(session: ReviewSession, index: Places) -> None:
     ReviewError
         If there is no metal.
     """
-    maps = session.maps
-    index = np.unique(np.asarray(index, np.int64))
-    codes = maps.materials.reshape(-1)[index]
-    metal = (codes == SCREW) | (codes == OTHER_METAL)
-    index, codes = index[metal], codes[metal]
-    _require(index, "there is no metal here")
+    index, codes = _marked(session, index, _is_metal, "there is no metal here")
     kind: MetalKind = "screw" if (codes == SCREW).sum() * 2 > len(codes) else "other"
-    change = VoxelChange.of("materials", maps.materials, index, CEMENT)
+    change = VoxelChange.of("materials", session.maps.materials, index, CEMENT)
     state = _with_metal(session, session.state, kind, -len(index))
     levels = levels_of(session, index)
     _carry_out(session, "metal to cement", state, (change,), levels, ())
@@ -147,16 +135,38 @@ def give_cement(session: ReviewSession, index: Places, level: str) -> None:
     levels = [entry.level for entry in state.vertebrae]
     if level not in levels:
         raise ReviewError(f"no vertebra {level} is in view")
-    index = np.unique(np.asarray(index, np.int64))
-    codes = maps.materials.reshape(-1)[index]
-    index = index[is_cement(codes) & ~is_leak(codes)]
-    _require(index, "there is no cement within a vertebra here")
+    otherwise = "there is no cement within a vertebra here"
+    index, _ = _marked(session, index, _is_cement_within, otherwise)
     code = FIRST_OWNED + levels.index(level)
     if code > LAST_OWNED:
         raise ReviewError("too many vertebrae are in view")
     change = VoxelChange.of("materials", maps.materials, index, code)
     touched = levels_of(session, index) | {level}
     _carry_out(session, f"give cement to {level}", state, (change,), touched, ())
+
+
+def _marked(
+    session: ReviewSession, index: Places, is_meant: CodeTest, otherwise: str
+) -> tuple[Places, npt.NDArray[np.uint8]]:
+    """Places whose code is meant, each once, and their codes; none is refused."""
+    places: Places = np.unique(np.asarray(index, np.int64))
+    codes = session.maps.materials.reshape(-1)[places]
+    meant = is_meant(codes)
+    _require(places[meant], otherwise)
+    return places[meant], codes[meant]
+
+
+def _is_metal(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    metal: npt.NDArray[np.bool_] = (codes == SCREW) | (codes == OTHER_METAL)
+    return metal
+
+
+def _is_free(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return ~is_cement(codes) & ~_is_metal(codes)
+
+
+def _is_cement_within(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return is_cement(codes) & ~is_leak(codes)
 
 
 def piece_at(session: ReviewSession, seed: tuple[int, int, int]) -> Places:
@@ -175,7 +185,7 @@ def piece_at(session: ReviewSession, seed: tuple[int, int, int]) -> Places:
     if code in (SCREW, OTHER_METAL) or is_leak(np.array([code], np.uint8))[0]:
         same = codes == code
     elif code == CEMENT or FIRST_OWNED <= code <= LAST_OWNED:
-        same = is_cement(codes) & ~is_leak(codes)
+        same = _is_cement_within(codes)
     else:
         raise ReviewError("neither cement nor metal is marked at this place")
     pieces, _ = ndimage.label(same, np.ones((3, 3, 3)))

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from cemscope.geometry import FloatArray
 from cemscope.segmentation.canal.canal_settings import CanalSettings
 from cemscope.segmentation.canal.mirror_symmetry import axial_symmetry
 from cemscope.segmentation.spine_working_volume import WorkingVolume
@@ -60,21 +61,35 @@ def canal_likeness(
 
 def _surrounded(bone: BoolArray, spacing: float, settings: CanalSettings) -> ScoreArray:
     """Share of axial rays that meet bone, here or a little above or below."""
+    angles = 2 * np.pi * (np.arange(settings.ray_count) + 0.5) / settings.ray_count
+    distances = np.arange(spacing, settings.ray_mm + 1e-6, spacing / 2)
+    return _share_of_rays(bone, angles, distances, spacing, settings)
+
+
+def _share_of_rays(
+    bone: BoolArray,
+    angles_rad: FloatArray,
+    distances_mm: FloatArray,
+    spacing: float,
+    settings: CanalSettings,
+) -> ScoreArray:
+    """Share of rays (0 is left, pi/2 to the back) that meet bone at these distances."""
     met = np.zeros(bone.shape, np.float32)
     window = 2 * round(settings.level_mm / spacing) + 1
-    for k in range(settings.ray_count):
-        angle = 2 * np.pi * (k + 0.5) / settings.ray_count
+    for angle in angles_rad:
         hit = np.zeros_like(bone)
-        seen: set[tuple[int, int]] = set()
-        for distance in np.arange(spacing, settings.ray_mm + 1e-6, spacing / 2):
-            row = round(float(distance * np.sin(angle) / spacing))
-            column = round(float(distance * np.cos(angle) / spacing))
-            if (row, column) not in seen:
-                seen.add((row, column))
-                _or_shifted(hit, bone, row, column)
-        near = ndimage.maximum_filter1d(hit.view(np.uint8), window, axis=0)
-        met += near
-    met /= settings.ray_count
+        places = {
+            (
+                round(float(distance * np.sin(angle) / spacing)),
+                round(float(distance * np.cos(angle) / spacing)),
+            )
+            for distance in distances_mm
+        }
+        for row, column in places:
+            _or_shifted(hit, bone, row, column)
+        # A little above or below counts as here.
+        met += ndimage.maximum_filter1d(hit.view(np.uint8), window, axis=0)
+    met /= len(angles_rad)
     return met
 
 
@@ -122,24 +137,9 @@ def _far_wall(bone: BoolArray, spacing: float, settings: CanalSettings) -> Score
     Marrow of old patients is no denser than muscle, but a body still has a front wall;
     in front of a point within the body there is none.
     """
-    met = np.zeros(bone.shape, np.float32)
-    window = 2 * round(settings.level_mm / spacing) + 1
-    for angle in np.radians(
-        np.linspace(-FAR_WALL_FAN_DEG, FAR_WALL_FAN_DEG, FAR_WALL_RAYS)
-    ):
-        hit = np.zeros_like(bone)
-        places = {
-            (
-                round(float(-distance * np.cos(angle) / spacing)),
-                round(float(distance * np.sin(angle) / spacing)),
-            )
-            for distance in np.arange(FAR_WALL_MM[0], FAR_WALL_MM[1], spacing / 2)
-        }
-        for row, column in places:
-            _or_shifted(hit, bone, row, column)
-        met += ndimage.maximum_filter1d(hit.view(np.uint8), window, axis=0)
-    met /= FAR_WALL_RAYS
-    return met
+    fan = np.linspace(-FAR_WALL_FAN_DEG, FAR_WALL_FAN_DEG, FAR_WALL_RAYS)
+    distances = np.arange(FAR_WALL_MM[0], FAR_WALL_MM[1], spacing / 2)
+    return _share_of_rays(bone, np.radians(fan - 90.0), distances, spacing, settings)
 
 
 def _or_shifted(target: BoolArray, source: BoolArray, row: int, column: int) -> None:
