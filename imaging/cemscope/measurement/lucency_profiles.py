@@ -1,0 +1,179 @@
+"""Radial HU profiles around a shaft, unrolled: position along the axis, angle, distance.
+
+Distances count from the shaft's surface as it was fitted, that is without blooming.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from cemscope.anatomy import VertebraLevel
+from cemscope.segmentation.implants.screw_model import ScrewModel
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
+from cemscope.volume import BoolArray, LabelArray
+
+AXIAL_STEP_MM = 0.5
+ANGLES = 36
+DISTANCE_MM = np.arange(0.4, 6.01, 0.2)
+"""Where a profile is read, outside the surface: nearer than 0.4 mm is all metal."""
+
+DISTANCE_MM.setflags(write=False)
+
+CEMENT, LEAK, SCREW, OTHER_METAL = 1, 2, 3, 4
+
+
+class CellState(IntEnum):
+    """What could be seen at a place of the shaft's surface."""
+
+    OUTSIDE = 0
+    HIDDEN = 1
+    CEMENT = 2
+    SEEN = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShaftProfiles:
+    """Profiles around one shaft.
+
+    Attributes
+    ----------
+    t_mm : ndarray, shape (planes,)
+        Positions on the screw's axis.
+    angle_rad : ndarray, shape (ANGLES,)
+        From the axis's first cross vector to the second.
+    hu : ndarray, shape (planes, ANGLES, len(DISTANCE_MM))
+        Smoothed along the shaft and around it.
+    state : ndarray of uint8, shape (planes, ANGLES)
+        `CellState`, before the profiles are judged: SEEN is whatever lies in bone
+        beside the shaft without other metal.
+    in_body : ndarray of bool, shape (planes,)
+        Whether the axis runs in the vertebral body, else in the pedicle or arch.
+    blur_mm : ndarray, shape (ANGLES,)
+        Blur across the surface, by direction.
+    """
+
+    t_mm: FloatArray
+    angle_rad: FloatArray
+    hu: FloatArray
+    state: npt.NDArray[np.uint8]
+    in_body: BoolArray
+    blur_mm: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSettings:
+    """How profiles are read.
+
+    Attributes
+    ----------
+    along_mm
+        Standard deviation of the smoothing along the shaft: more than a third of the
+        pitch of a thread, so that crests and grooves average.
+    around_deg
+        The same around the shaft.
+    tip_margin_mm
+        The cone of a tip is not judged: so much of the shaft is left out, or the
+        fitted cone if that is longer.
+    bone_reach_mm
+        A place counts as bone where most of the way to this distance is vertebra.
+    cement_reach_mm
+        Cement this near to the surface covers it.
+    metal_reach_mm
+        Other metal this near hides a place.
+    """
+
+    along_mm: float = 1.5
+    around_deg: float = 8.0
+    tip_margin_mm: float = 4.0
+    bone_reach_mm: float = 3.0
+    cement_reach_mm: float = 0.9
+    metal_reach_mm: float = 5.0
+
+
+def read_profiles(
+    region: ScanRegion,
+    materials: LabelArray,
+    screw: ScrewModel,
+    settings: ProfileSettings,
+) -> ShaftProfiles | None:
+    """Sample the scan around a shaft; None where none of it can be judged.
+
+    Parameters
+    ----------
+    region
+        The scan and its vertebrae.
+    materials
+        Cement and metal on the region's grid.
+    """
+    margin = max(settings.tip_margin_mm, screw.thread.taper_mm)
+    last = screw.tip_mm - margin - min(screw.tip_uncertainty_mm, 4.0)
+    t = np.arange(screw.neck_mm + 1.0, last, AXIAL_STEP_MM)
+    if t.size < 8:
+        return None
+    first, second = screw.axis.cross_vectors()
+    angle = 2.0 * np.pi * np.arange(ANGLES) / ANGLES
+    rays = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
+    reach = screw.shaft.radius_mm + DISTANCE_MM
+    points = screw.axis.at(t)[:, None, None] + rays[:, None] * reach[:, None]
+    index = np.moveaxis(region.geometry.lps_to_index(points), -1, 0)
+    hu = region.sample_hu(points).astype(np.float64)
+    level = VertebraLevel(screw.level)
+    label = _nearest(region.labels, index)
+    material = _nearest(materials, index)
+    bone = np.isin(label, (level.number, level.arch_number))
+    # Cement within a body is labelled as that body; a leak is not bone.
+    near = DISTANCE_MM <= settings.bone_reach_mm
+    state = np.full(label.shape[:2], CellState.OUTSIDE, np.uint8)
+    state[bone[..., near].mean(axis=2) >= MOSTLY] = CellState.SEEN
+    covered = DISTANCE_MM <= settings.cement_reach_mm
+    cement = np.isin(material, (CEMENT, LEAK))
+    touched = cement[..., covered].mean(axis=2) >= MOSTLY
+    state[touched & (state == CellState.SEEN)] = CellState.CEMENT
+    beyond = (DISTANCE_MM >= OWN_METAL_MM) & (DISTANCE_MM <= settings.metal_reach_mm)
+    metal = np.isin(material, (SCREW, OTHER_METAL))[..., beyond].any(axis=2)
+    state[metal & (state == CellState.SEEN)] = CellState.HIDDEN
+    hu = ndimage.gaussian_filter1d(
+        hu, settings.along_mm / AXIAL_STEP_MM, axis=0, mode="nearest"
+    )
+    turn = settings.around_deg * ANGLES / 360.0
+    hu = ndimage.gaussian_filter1d(hu, turn, axis=1, mode="wrap")
+    # Is the axis itself in the body? Its label may be that of neither at the wall.
+    centre = _nearest(
+        region.labels, np.moveaxis(region.geometry.lps_to_index(screw.axis.at(t)), -1, 0)
+    )
+    return ShaftProfiles(
+        t, angle, hu, state, centre == level.number, _blur_mm(region, screw, rays)
+    )
+
+
+MOSTLY = 0.6
+"""Share of a way that decides what it runs through [ours]."""
+
+OWN_METAL_MM = 1.4
+"""Metal nearer to the surface may be the shaft's own, misfitted or threaded."""
+
+
+def _nearest(labels: LabelArray, index: FloatArray) -> LabelArray:
+    found: LabelArray = ndimage.map_coordinates(
+        labels, index, output=np.uint8, order=0, mode="nearest"
+    )
+    return found
+
+
+def _blur_mm(
+    region: ScanRegion, screw: ScrewModel, rays: FloatArray
+) -> FloatArray:
+    """Blur of the scan, of thick slices, and of the interpolation, by direction.
+
+    Linear interpolation between samples h apart adds a variance of h^2 / 6, a slice as
+    thick as its distance h^2 / 12 on top of what the fitted blur of the plane holds.
+    """
+    spacing = np.array(region.geometry.spacing_mm)
+    share = (rays @ region.geometry.directions_lps.T) ** 2
+    thick = max(spacing[0] ** 2 - spacing[1] * spacing[2], 0.0) / 12.0
+    variance = screw.shaft.sigma_mm**2 + share @ (spacing**2) / 6.0
+    blur: FloatArray = np.sqrt(variance + share[:, 0] * thick)
+    return blur

@@ -1,0 +1,251 @@
+"""Width of the lucent rim at every place of a shaft, with its probability.
+
+A profile beside a shaft is metal blurred over its surroundings, then a homogeneous gap
+of some width (none, for a screw that holds), then bone: marrow with its texture, and
+often a denser rim. Streaks add a smooth curve. All parts but the width enter linearly
+with a Gaussian prior, so that each width has a closed evidence (Gaussian marginal
+likelihood; Bishop 2006, Pattern Recognition and Machine Learning, section 3.5).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from cemscope.measurement.lucency_profiles import DISTANCE_MM, ShaftProfiles
+from cemscope.segmentation.implants.screw_profile import ShaftProfile
+from cemscope.segmentation.scan_region import FloatArray
+
+WIDTHS_MM = np.concatenate([[0.0], np.arange(0.4, 4.01, 0.1), [np.inf]])
+"""Widths that are weighed; the last is soft tissue without an end."""
+
+WIDTHS_MM.setflags(write=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WidthSettings:
+    """What is expected beside a shaft before its profile is seen.
+
+    Attributes
+    ----------
+    gap_hu, gap_spread_hu
+        Fluid and granulation tissue in the gap around a loose screw.
+    bone_spread_hu
+        Deviation of the bone beside a screw from the patient's marrow.
+    texture_hu, texture_mm
+        Trabeculae and cortex, after the smoothing, and their size.
+    rim_hu, rim_mm
+        Density of a sclerotic rim or of the pedicle's cortex, and its width.
+    edge_mm
+        Deviation of the shaft's surface from the fitted one.
+    blur_share
+        Relative deviation of the blur.
+    streak_mm
+        Streaks change over such a distance.
+    tight_prior
+        Probability that a place has no gap.
+    """
+
+    gap_hu: float = 15.0
+    gap_spread_hu: float = 30.0
+    bone_spread_hu: float = 60.0
+    texture_hu: float = 60.0
+    texture_mm: float = 0.8
+    rim_hu: float = 250.0
+    rim_mm: float = 1.0
+    edge_mm: float = 0.12
+    blur_share: float = 0.12
+    streak_mm: float = 2.2
+    tight_prior: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class BoneLevels:
+    """What the scan shows of the vertebra away from the screw.
+
+    Attributes
+    ----------
+    marrow_hu : float
+        Median of its cancellous bone.
+    noise_hu : float
+        Noise of a smoothed profile.
+    streak_hu : float
+        Strength of the streaks beside this shaft.
+    """
+
+    marrow_hu: float
+    noise_hu: float
+    streak_hu: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WidthMap:
+    """Posterior of the width, arrays (planes, angles).
+
+    Attributes
+    ----------
+    probability : ndarray, shape (planes, angles, len(WIDTHS_MM))
+        Of each width.
+    rim_hu : ndarray
+        Density beyond the gap of the likeliest width, above the patient's marrow.
+    """
+
+    probability: FloatArray
+    rim_hu: FloatArray
+
+    def at_least(self, width_mm: float) -> FloatArray:
+        """Probability of a gap that ends, at least so wide."""
+        wide = (WIDTHS_MM >= width_mm - 1e-6) & np.isfinite(WIDTHS_MM)
+        total: FloatArray = self.probability[..., wide].sum(axis=-1)
+        return total
+
+    @property
+    def endless(self) -> FloatArray:
+        """Probability that nothing bounds the dark zone."""
+        last: FloatArray = self.probability[..., -1]
+        return last
+
+    @property
+    def width_mm(self) -> FloatArray:
+        """Mean of the width, given that there is a gap that ends."""
+        gap = (WIDTHS_MM > 0.0) & np.isfinite(WIDTHS_MM)
+        weight = self.probability[..., gap]
+        total = np.maximum(weight.sum(axis=-1), 1e-12)
+        mean: FloatArray = (weight @ WIDTHS_MM[gap]) / total
+        return mean
+
+    @property
+    def deviation_mm(self) -> FloatArray:
+        """Standard deviation of the width, no gap counted as 0."""
+        finite = np.isfinite(WIDTHS_MM)
+        weight = self.probability[..., finite]
+        weight = weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1e-12)
+        mean = weight @ WIDTHS_MM[finite]
+        square = weight @ WIDTHS_MM[finite] ** 2
+        deviation: FloatArray = np.sqrt(np.maximum(square - mean**2, 0.0))
+        return deviation
+
+
+def weigh_widths(
+    profiles: ShaftProfiles,
+    shaft: ShaftProfile,
+    levels: BoneLevels,
+    settings: WidthSettings,
+) -> WidthMap:
+    """Weigh every width at every place of a shaft."""
+    planes, angles, _ = profiles.hu.shape
+    count = len(WIDTHS_MM)
+    finite = max(count - 2, 1)
+    prior = np.full(count, 0.8 * (1.0 - settings.tight_prior) / finite)
+    prior[0] = settings.tight_prior
+    prior[-1] = 0.2 * (1.0 - settings.tight_prior)
+    evidence = np.zeros((planes, angles, count))
+    for a in range(angles):
+        model = _Surroundings.of(shaft, float(profiles.blur_mm[a]), levels, settings)
+        for k, width in enumerate(WIDTHS_MM):
+            mean, covariance = model.gap(float(width))
+            lower = np.linalg.cholesky(covariance)
+            error = np.linalg.solve(lower, (profiles.hu[:, a] - mean).T)
+            evidence[:, a, k] = -0.5 * (error**2).sum(axis=0) - np.log(
+                np.diag(lower)
+            ).sum()
+    evidence += np.log(prior)
+    evidence -= evidence.max(axis=-1, keepdims=True)
+    probability = np.exp(evidence)
+    probability /= probability.sum(axis=-1, keepdims=True)
+    return WidthMap(probability, _rim_hu(profiles, probability, shaft, levels))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Surroundings:
+    """Parts of a profile that do not depend on the width."""
+
+    blur_mm: float
+    metal: FloatArray
+    free: FloatArray
+    shared: FloatArray
+    levels: BoneLevels
+    settings: WidthSettings
+
+    @classmethod
+    def of(
+        cls,
+        shaft: ShaftProfile,
+        blur_mm: float,
+        levels: BoneLevels,
+        settings: WidthSettings,
+    ) -> "_Surroundings":
+        d = DISTANCE_MM
+        metal_hu = shaft.metal_hu
+        share, wider = (_share(shaft, d, blur_mm * f) for f in (1.0, 1.02))
+        edge = (_share(shaft, d - 0.02, blur_mm) - share) / 0.02
+        apart = np.abs(d[:, None] - d)
+        shared = levels.noise_hu**2 * np.exp(-0.5 * (apart / NOISE_MM) ** 2)
+        shared += levels.streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
+        for change in (
+            metal_hu * settings.edge_mm * edge,
+            metal_hu * settings.blur_share * (wider - share) / 0.02,
+            METAL_SPREAD * metal_hu * share,
+        ):
+            shared += np.outer(change, change)
+        shared += np.eye(d.size) * LEAST_NOISE_HU**2
+        return cls(blur_mm, metal_hu * share, 1.0 - share, shared, levels, settings)
+
+    def gap(self, width_mm: float) -> tuple[FloatArray, FloatArray]:
+        """Mean and covariance of a profile with a gap of some width."""
+        d, s = DISTANCE_MM, self.settings
+        if np.isinf(width_mm):
+            bone = np.zeros(d.size)
+            rim = np.zeros(d.size)
+        else:
+            edge = special.ndtr((d - width_mm) / self.blur_mm)
+            bone = self.free if width_mm == 0.0 else np.minimum(edge, self.free)
+            rim = bone - special.ndtr((d - width_mm - s.rim_mm) / self.blur_mm)
+        gap = self.free - bone
+        mean = self.metal + s.gap_hu * gap + self.levels.marrow_hu * bone
+        apart = np.abs(d[:, None] - d)
+        texture = s.texture_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
+        covariance = self.shared + texture * np.outer(bone, bone)
+        for change in (
+            s.gap_spread_hu * gap,
+            s.bone_spread_hu * bone,
+            s.rim_hu * np.maximum(rim, 0.0),
+        ):
+            covariance = covariance + np.outer(change, change)
+        return mean, covariance
+
+
+NOISE_MM = 0.5
+"""Noise of CT is alike within about a pixel."""
+
+LEAST_NOISE_HU = 5.0
+
+METAL_SPREAD = 0.1
+"""Relative deviation of the metal's brightness along and around a shaft."""
+
+
+def _share(shaft: ShaftProfile, outside_mm: FloatArray, blur_mm: float) -> FloatArray:
+    """Share of metal as `ShaftProfile.metal_share`, with another blur."""
+    return ShaftProfile(
+        shaft.radius_mm, blur_mm, shaft.metal_hu, shaft.groove_mm
+    ).metal_share(outside_mm)
+
+
+RIM_REACH_MM = 1.2
+"""A sclerotic rim is looked for within this distance beyond the gap."""
+
+
+def _rim_hu(
+    profiles: ShaftProfiles,
+    probability: FloatArray,
+    shaft: ShaftProfile,
+    levels: BoneLevels,
+) -> FloatArray:
+    best = WIDTHS_MM[:-1][probability[..., :-1].argmax(axis=-1)]
+    d = DISTANCE_MM
+    beyond = (d >= best[..., None]) & (d <= best[..., None] + RIM_REACH_MM)
+    share = np.stack([_share(shaft, d, float(b)) for b in profiles.blur_mm])
+    tissue = profiles.hu - shaft.metal_hu * share
+    tissue = np.where(beyond, tissue, -np.inf)
+    rim: FloatArray = tissue.max(axis=-1) - levels.marrow_hu
+    return rim
