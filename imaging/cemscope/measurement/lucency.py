@@ -23,6 +23,7 @@ from cemscope.measurement.lucency_profiles import (
     ShaftProfiles,
     read_profiles,
 )
+from cemscope.measurement.lucency_streaks import CleanProfiles, remove_streaks
 from cemscope.measurement.lucency_widths import (
     BoneLevels,
     WidthMap,
@@ -133,46 +134,98 @@ class ScrewLucency:
     surface: LucencyMap | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LucencyScan:
+    """What the rims of a scan are measured on.
+
+    Attributes
+    ----------
+    region : ScanRegion
+        Whole planes of the scan, and its vertebrae.
+    materials : ndarray of uint8
+        Cement and metal on the region's grid, numbered as in ``materials.nii.gz``.
+    slice_mm : float
+        Thickness or distance of the slices, the larger one.
+    """
+
+    region: ScanRegion
+    materials: LabelArray
+    slice_mm: float
+
+
 def measure_lucency(
-    region: ScanRegion,
-    materials: LabelArray,
-    screw: ScrewModel,
-    slice_mm: float,
+    scan: LucencyScan,
+    screws: tuple[ScrewModel, ...],
     settings: LucencySettings | None = None,
-) -> ScrewLucency:
-    """Measure the lucent rim around one screw.
+) -> tuple[ScrewLucency, ...]:
+    """Measure the lucent rim around every screw of a scan.
 
     Parameters
     ----------
-    region
-        The scan and its vertebrae.
-    materials
-        Cement and metal on the region's grid, numbered as in ``materials.nii.gz``.
-    slice_mm
-        Thickness or distance of the slices, the larger one.
+    scan
+        The scan with what was found in it.
+    screws
+        All fitted screws: their metal throws the streaks.
     settings
         Limits; None for the defaults.
+
+    Returns
+    -------
+    tuple of ScrewLucency
+        In the order of ``screws``.
     """
     settings = settings or LucencySettings()
-    if slice_mm > settings.thickest_slice_mm + 1e-3:
-        return _not_assessed(
-            f"slices of {slice_mm:.2f} mm; a rim of 1 mm needs "
+    if scan.slice_mm > settings.thickest_slice_mm + 1e-3:
+        reason = NotAssessed(
+            f"slices of {scan.slice_mm:.2f} mm; a rim of 1 mm needs "
             f"{settings.thickest_slice_mm:.1f} mm or less"
         )
-    profiles = read_profiles(region, materials, screw, settings.profiles)
-    if profiles is None:
-        return _not_assessed("the shaft is too short to be looked at")
-    marrow = _marrow(region, materials, screw)
+        return tuple(ScrewLucency(reason, None) for _ in screws)
+    read = [
+        read_profiles(scan.region, scan.materials, screw, settings.profiles)
+        for screw in screws
+    ]
+    marrow = [_marrow(scan.region, scan.materials, screw) for screw in screws]
+    cleaned = remove_streaks(
+        scan.region, scan.materials, screws, tuple(read), settings.profiles
+    )
+    return tuple(
+        _screw_lucency(screw, one, bone, settings)
+        for screw, one, bone in zip(screws, cleaned, marrow, strict=True)
+    )
+
+
+def _screw_lucency(
+    screw: ScrewModel,
+    cleaned: CleanProfiles | None,
+    marrow: tuple[float, float] | None,
+    settings: LucencySettings,
+) -> ScrewLucency:
+    if cleaned is None:
+        short = "the shaft is too short to be looked at"
+        return ScrewLucency(NotAssessed(short), None)
     if marrow is None:
-        return _not_assessed("no bone of this vertebra is seen away from the implants")
-    levels = BoneLevels(marrow[0], 0.35 * marrow[1], _streak_hu(profiles, marrow[0]))
+        unseen = "no bone of this vertebra is seen away from the implants"
+        return ScrewLucency(NotAssessed(unseen), None)
+    profiles = cleaned.profiles
+    left = _streak_hu(profiles, marrow[0])
+    streak = np.hypot(left, UNCERTAIN_STREAK * cleaned.removed_hu)
+    levels = BoneLevels(marrow[0], 0.35 * marrow[1], streak)
     widths = weigh_widths(profiles, screw.shaft, levels, settings.widths)
     surface = _surface(screw, profiles, widths, levels, settings)
     log.info(
-        "%s %s: marrow %.0f HU, streaks %.0f HU",
-        screw.level, screw.side, levels.marrow_hu, levels.streak_hu,
-    )  # fmt: skip
+        "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left",
+        screw.level,
+        screw.side,
+        levels.marrow_hu,
+        cleaned.removed_hu.max(),
+        left,
+    )
     return ScrewLucency(judge_surface(surface, settings), surface)
+
+
+UNCERTAIN_STREAK = 0.15
+"""Part of a predicted streak that may be wrong [ours]."""
 
 
 def judge_surface(
@@ -300,7 +353,7 @@ def _surface(
         width,
         widths.rim_hu,
         levels.marrow_hu,
-        levels.streak_hu,
+        float(np.median(levels.streak_hu)),
     )
 
 
@@ -308,19 +361,23 @@ _FAR = (DISTANCE_MM >= 2.0) & (DISTANCE_MM <= 4.5)
 
 
 def _streak_hu(profiles: ShaftProfiles, marrow_hu: float) -> float:
-    """Strength of the streaks: what bone beside the shaft deviates on long ways.
+    """Strength of the streaks that are left, from what lasts along the shaft.
 
-    Along a shaft streaks last, bone changes: the median along it is taken first.
+    Cortex and cement only brighten: the darker bone along each direction is compared
+    with the marrow.
     """
     bone = profiles.state == CellState.SEEN
     level = np.where(bone, profiles.hu[..., _FAR].mean(axis=-1), np.nan)
     enough = bone.sum(axis=0) >= 6
     if not enough.any():
         return MOST_STREAK_HU
-    usual = np.nanmedian(level[:, enough], axis=0)
-    deviation = float(np.sqrt(np.mean((usual - marrow_hu) ** 2)))
+    usual = np.nanquantile(level[:, enough], 0.25, axis=0)
+    deviation = LASTING_SHARE * float(np.median(np.abs(usual - marrow_hu)))
     return float(np.clip(deviation, LEAST_STREAK_HU, MOST_STREAK_HU))
 
+
+LASTING_SHARE = 0.5
+"""Part of what lasts along a shaft that is streak; the rest is denser bone [ours]."""
 
 LEAST_STREAK_HU, MOST_STREAK_HU = 15.0, 500.0
 

@@ -53,6 +53,10 @@ class ShaftProfiles:
         Whether the axis runs in the vertebral body, else in the pedicle or arch.
     blur_mm : ndarray, shape (ANGLES,)
         Blur across the surface, by direction.
+    exit_mm : ndarray, shape (planes, ANGLES)
+        Distance at which the vertebra ends, `FAR_EXIT_MM` if it does not on the way.
+    points_lps_mm : ndarray, shape (planes, ANGLES, len(DISTANCE_MM), 3)
+        Where the profiles lie.
     """
 
     t_mm: FloatArray
@@ -61,6 +65,8 @@ class ShaftProfiles:
     state: npt.NDArray[np.uint8]
     in_body: BoolArray
     blur_mm: FloatArray
+    exit_mm: FloatArray
+    points_lps_mm: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +141,30 @@ def read_profiles(
     beyond = (DISTANCE_MM >= OWN_METAL_MM) & (DISTANCE_MM <= settings.metal_reach_mm)
     metal = np.isin(material, (SCREW, OTHER_METAL))[..., beyond].any(axis=2)
     state[metal & (state == CellState.SEEN)] = CellState.HIDDEN
-    hu = ndimage.gaussian_filter1d(
-        hu, settings.along_mm / AXIAL_STEP_MM, axis=0, mode="nearest"
-    )
-    turn = settings.around_deg * ANGLES / 360.0
-    hu = ndimage.gaussian_filter1d(hu, turn, axis=1, mode="wrap")
+    hu = smoothed(hu, settings)
     # Is the axis itself in the body? Its label may be that of neither at the wall.
     centre = _nearest(
         region.labels, np.moveaxis(region.geometry.lps_to_index(screw.axis.at(t)), -1, 0)
     )
     return ShaftProfiles(
-        t, angle, hu, state, centre == level.number, _blur_mm(region, screw, rays)
+        t,
+        angle,
+        hu,
+        state,
+        centre == level.number,
+        _blur_mm(region, screw, rays),
+        _exit_mm(bone),
+        points,
     )
+
+
+def smoothed(values: FloatArray, settings: ProfileSettings) -> FloatArray:
+    """Smooth along the shaft (axis 0) and around it (axis 1)."""
+    along = settings.along_mm / AXIAL_STEP_MM
+    turn = settings.around_deg * ANGLES / 360.0
+    values = ndimage.gaussian_filter1d(values, along, axis=0, mode="nearest")
+    result: FloatArray = ndimage.gaussian_filter1d(values, turn, axis=1, mode="wrap")
+    return result
 
 
 MOSTLY = 0.6
@@ -154,6 +172,20 @@ MOSTLY = 0.6
 
 OWN_METAL_MM = 1.4
 """Metal nearer to the surface may be the shaft's own, misfitted or threaded."""
+
+
+FAR_EXIT_MM = 9.0
+"""Stands for a surface beyond the profiles' end."""
+
+
+def _exit_mm(bone: BoolArray) -> FloatArray:
+    """Where a way leaves the bone for good, smoothed over its neighbours."""
+    last = bone.shape[-1] - 1 - np.argmax(bone[..., ::-1], axis=-1)
+    leaves = np.where(bone.any(axis=-1), DISTANCE_MM[last], 0.0)
+    leaves[bone[..., -1]] = FAR_EXIT_MM
+    around = np.concatenate([leaves[:, -1:], leaves, leaves[:, :1]], axis=1)
+    smooth: FloatArray = ndimage.median_filter(around, 3, mode="nearest")[:, 1:-1]
+    return smooth
 
 
 def _nearest(labels: LabelArray, index: FloatArray) -> LabelArray:

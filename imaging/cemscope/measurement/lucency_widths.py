@@ -10,11 +10,19 @@ likelihood; Bishop 2006, Pattern Recognition and Machine Learning, section 3.5).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+from scipy import ndimage, special
 
-from cemscope.measurement.lucency_profiles import DISTANCE_MM, ShaftProfiles
+from cemscope.measurement.lucency_profiles import (
+    ANGLES,
+    AXIAL_STEP_MM,
+    DISTANCE_MM,
+    FAR_EXIT_MM,
+    CellState,
+    ShaftProfiles,
+)
 from cemscope.segmentation.implants.screw_profile import ShaftProfile
 from cemscope.segmentation.scan_region import FloatArray
+from cemscope.volume import BoolArray
 
 WIDTHS_MM = np.concatenate([[0.0], np.arange(0.4, 4.01, 0.1), [np.inf]])
 """Widths that are weighed; the last is soft tissue without an end."""
@@ -35,28 +43,43 @@ class WidthSettings:
     texture_hu, texture_mm
         Trabeculae and cortex, after the smoothing, and their size.
     rim_hu, rim_mm
-        Density of a sclerotic rim or of the pedicle's cortex, and its width.
+        Density of a sclerotic rim, and its width.
+    cortex_hu, cortex_mm
+        Cortex, and how far it reaches inwards from the outlined surface of the
+        vertebra: what is dense there bounds no gap.
     edge_mm
         Deviation of the shaft's surface from the fitted one.
     blur_share
         Relative deviation of the blur.
     streak_mm
         Streaks change over such a distance.
-    tight_prior
-        Probability that a place has no gap.
+    tight_prior, endless_prior
+        Probability that a place has no gap, and that it lies in soft tissue though
+        the outline says bone.
+    pool_along_mm, pool_around_deg
+        A gap keeps its width over about such a patch (standard deviations).
+    pool_gain
+        As many independent profiles a patch is worth; streaks make it fewer than
+        its area says.
     """
 
     gap_hu: float = 15.0
     gap_spread_hu: float = 30.0
-    bone_spread_hu: float = 60.0
+    bone_spread_hu: float = 100.0
     texture_hu: float = 60.0
     texture_mm: float = 0.8
     rim_hu: float = 250.0
     rim_mm: float = 1.0
+    cortex_hu: float = 350.0
+    cortex_mm: float = 2.2
     edge_mm: float = 0.12
     blur_share: float = 0.12
     streak_mm: float = 2.2
-    tight_prior: float = 0.5
+    tight_prior: float = 0.6
+    endless_prior: float = 0.02
+    pool_along_mm: float = 3.0
+    pool_around_deg: float = 18.0
+    pool_gain: float = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +92,13 @@ class BoneLevels:
         Median of its cancellous bone.
     noise_hu : float
         Noise of a smoothed profile.
-    streak_hu : float
-        Strength of the streaks beside this shaft.
+    streak_hu : ndarray, shape (angles,)
+        Strength of the streaks that are left beside this shaft, by direction.
     """
 
     marrow_hu: float
     noise_hu: float
-    streak_hu: float
+    streak_hu: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,25 +158,47 @@ def weigh_widths(
     """Weigh every width at every place of a shaft."""
     planes, angles, _ = profiles.hu.shape
     count = len(WIDTHS_MM)
-    finite = max(count - 2, 1)
-    prior = np.full(count, 0.8 * (1.0 - settings.tight_prior) / finite)
-    prior[0] = settings.tight_prior
-    prior[-1] = 0.2 * (1.0 - settings.tight_prior)
+    loose_prior = 1.0 - settings.tight_prior - settings.endless_prior
+    prior = np.full(count, loose_prior / (count - 2))
+    prior[0], prior[-1] = settings.tight_prior, settings.endless_prior
     evidence = np.zeros((planes, angles, count))
+    exits = np.clip(np.round(profiles.exit_mm), 0.0, FAR_EXIT_MM)
     for a in range(angles):
-        model = _Surroundings.of(shaft, float(profiles.blur_mm[a]), levels, settings)
-        for k, width in enumerate(WIDTHS_MM):
-            mean, covariance = model.gap(float(width))
-            lower = np.linalg.cholesky(covariance)
-            error = np.linalg.solve(lower, (profiles.hu[:, a] - mean).T)
-            evidence[:, a, k] = -0.5 * (error**2).sum(axis=0) - np.log(
-                np.diag(lower)
-            ).sum()
+        model = _Surroundings.of(shaft, profiles, a, levels, settings)
+        for exit_mm in np.unique(exits[:, a]):
+            here = exits[:, a] == exit_mm
+            hu = profiles.hu[here, a]
+            evidence[here, a] = model.log_evidence(hu, float(exit_mm))
+    evidence = _pooled(evidence, profiles.state == CellState.SEEN, settings)
     evidence += np.log(prior)
     evidence -= evidence.max(axis=-1, keepdims=True)
     probability = np.exp(evidence)
     probability /= probability.sum(axis=-1, keepdims=True)
     return WidthMap(probability, _rim_hu(profiles, probability, shaft, levels))
+
+
+def _pooled(
+    evidence: FloatArray, used: BoolArray, settings: WidthSettings
+) -> FloatArray:
+    """Join the evidence of neighbours on the shaft's surface."""
+    evidence = evidence - evidence.max(axis=-1, keepdims=True)
+    weight = used.astype(float)
+    sigma = (
+        settings.pool_along_mm / AXIAL_STEP_MM,
+        settings.pool_around_deg * ANGLES / 360.0,
+    )
+
+    def smooth(values: FloatArray) -> FloatArray:
+        for axis, mode in ((0, "constant"), (1, "wrap")):
+            values = ndimage.gaussian_filter1d(values, sigma[axis], axis, mode=mode)
+        return values
+
+    total = smooth(evidence * weight[..., None])
+    around = np.maximum(smooth(weight), 1e-6)
+    # At an edge a patch is smaller and worth less.
+    gain = np.maximum(settings.pool_gain * around, 1.0)
+    pooled: FloatArray = total * (gain / around)[..., None]
+    return pooled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,17 +216,19 @@ class _Surroundings:
     def of(
         cls,
         shaft: ShaftProfile,
-        blur_mm: float,
+        profiles: ShaftProfiles,
+        ray: int,
         levels: BoneLevels,
         settings: WidthSettings,
     ) -> "_Surroundings":
-        d = DISTANCE_MM
+        d, blur_mm = DISTANCE_MM, float(profiles.blur_mm[ray])
         metal_hu = shaft.metal_hu
         share, wider = (_share(shaft, d, blur_mm * f) for f in (1.0, 1.02))
         edge = (_share(shaft, d - 0.02, blur_mm) - share) / 0.02
         apart = np.abs(d[:, None] - d)
         shared = levels.noise_hu**2 * np.exp(-0.5 * (apart / NOISE_MM) ** 2)
-        shared += levels.streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
+        streak_hu = float(levels.streak_hu[ray])
+        shared += streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
         for change in (
             metal_hu * settings.edge_mm * edge,
             metal_hu * settings.blur_share * (wider - share) / 0.02,
@@ -191,7 +238,19 @@ class _Surroundings:
         shared += np.eye(d.size) * LEAST_NOISE_HU**2
         return cls(blur_mm, metal_hu * share, 1.0 - share, shared, levels, settings)
 
-    def gap(self, width_mm: float) -> tuple[FloatArray, FloatArray]:
+    def log_evidence(self, hu: FloatArray, exit_mm: float) -> FloatArray:
+        """Log evidence of all widths, shape (places, widths), up to a constant."""
+        means, covariances = zip(
+            *(self.gap(float(width), exit_mm) for width in WIDTHS_MM), strict=True
+        )
+        lower = np.linalg.cholesky(np.stack(covariances))
+        inverse = np.linalg.inv(lower)
+        error = np.einsum("kij,pkj->pki", inverse, hu[:, None] - np.stack(means))
+        volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        evidence: FloatArray = -0.5 * (error**2).sum(axis=2) - volume
+        return evidence
+
+    def gap(self, width_mm: float, exit_mm: float) -> tuple[FloatArray, FloatArray]:
         """Mean and covariance of a profile with a gap of some width."""
         d, s = DISTANCE_MM, self.settings
         if np.isinf(width_mm):
@@ -205,7 +264,13 @@ class _Surroundings:
         mean = self.metal + s.gap_hu * gap + self.levels.marrow_hu * bone
         apart = np.abs(d[:, None] - d)
         texture = s.texture_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
+        wall = bone * special.ndtr((d - exit_mm + s.cortex_mm) / self.blur_mm)
+        cortex = s.cortex_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
         covariance = self.shared + texture * np.outer(bone, bone)
+        if np.isinf(width_mm):
+            # Muscle, fat and vessels are no homogeneous gap.
+            covariance = covariance + texture * np.outer(gap, gap)
+        covariance = covariance + cortex * np.outer(wall, wall)
         for change in (
             s.gap_spread_hu * gap,
             s.bone_spread_hu * bone,

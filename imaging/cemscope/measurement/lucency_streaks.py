@@ -1,0 +1,161 @@
+"""Profiles around shafts without the streaks that the metal of the scan throws.
+
+Shape of the streaks: `metal_shadow`. Their strengths are read from all shafts at once,
+by regression of what lies beside them on the shapes; bone and cement differ from place
+to place, streaks have one cause.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from cemscope.measurement.lucency_profiles import (
+    DISTANCE_MM,
+    OTHER_METAL,
+    SCREW,
+    CellState,
+    ProfileSettings,
+    ShaftProfiles,
+    smoothed,
+)
+from cemscope.measurement.metal_shadow import TERMS, MetalShadow, cast_shadow
+from cemscope.segmentation.implants.screw_model import ScrewModel
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
+from cemscope.volume import LabelArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanProfiles:
+    """Profiles of one shaft without streaks.
+
+    Attributes
+    ----------
+    profiles : ShaftProfiles
+        With the predicted streaks taken off.
+    removed_hu : ndarray, shape (angles,)
+        How strong they were, usually along the shaft.
+    """
+
+    profiles: ShaftProfiles
+    removed_hu: FloatArray
+
+
+def remove_streaks(
+    region: ScanRegion,
+    materials: LabelArray,
+    screws: tuple[ScrewModel, ...],
+    profiles: tuple[ShaftProfiles | None, ...],
+    settings: ProfileSettings,
+) -> tuple[CleanProfiles | None, ...]:
+    """Take the predicted streaks off all profiles, in their order.
+
+    Parameters
+    ----------
+    region
+        Whole planes of the scan.
+    materials
+        Cement and metal on the region's grid.
+    screws
+        Whose profiles these are.
+    profiles
+        None for a shaft that cannot be looked at; stays None.
+    """
+    sigma = [screw.shaft.sigma_mm for screw in screws]
+    shadow = cast_shadow(
+        region.hu,
+        np.isin(materials, (SCREW, OTHER_METAL)),
+        region.geometry,
+        float(np.median(sigma)) if sigma else 0.5,
+    )
+    terms = [
+        np.zeros((*one.hu.shape, TERMS))
+        if shadow is None
+        else _terms(shadow, one, settings)
+        if one is not None
+        else None
+        for one in profiles
+    ]
+    strengths = _strengths(screws, profiles, terms)
+    cleaned: list[CleanProfiles | None] = []
+    for one, shape in zip(profiles, terms, strict=True):
+        if one is None or shape is None:
+            cleaned.append(None)
+            continue
+        streak = shape @ strengths
+        beside = np.abs(streak[..., _NEAR]).mean(axis=2)
+        cleaned.append(
+            CleanProfiles(replace(one, hu=one.hu - streak), np.median(beside, axis=0))
+        )
+    return tuple(cleaned)
+
+
+_NEAR = (DISTANCE_MM >= 0.8) & (DISTANCE_MM <= 3.0)
+
+_FITTED = DISTANCE_MM >= 1.0
+"""Nearer to the shaft its own blur decides."""
+
+_STRIDE = 2
+
+
+def _terms(
+    shadow: MetalShadow, profiles: ShaftProfiles, settings: ProfileSettings
+) -> FloatArray:
+    """Shapes of the streaks on the profiles; read at every second place."""
+    coarse = shadow.at(profiles.points_lps_mm[::_STRIDE, :, ::_STRIDE])
+    planes, angles, steps = profiles.hu.shape
+    where = np.meshgrid(
+        np.arange(planes) / _STRIDE,
+        np.arange(angles),
+        np.arange(steps) / _STRIDE,
+        indexing="ij",
+    )
+    fine = [
+        ndimage.map_coordinates(coarse[..., k], where, order=1, mode="nearest")
+        for k in range(TERMS)
+    ]
+    return smoothed(np.stack(fine, axis=-1), settings)
+
+
+def _strengths(
+    screws: tuple[ScrewModel, ...],
+    profiles: tuple[ShaftProfiles | None, ...],
+    terms: list[FloatArray | None],
+) -> FloatArray:
+    """Robust regression over all shafts, each with a level of its own."""
+    shapes, values, owners = [], [], []
+    for number, (screw, one, shape) in enumerate(
+        zip(screws, profiles, terms, strict=True)
+    ):
+        if one is None or shape is None:
+            continue
+        metal = screw.shaft.metal_hu * screw.shaft.metal_share(DISTANCE_MM)
+        used = (one.state == CellState.SEEN)[..., None] & _FITTED
+        used[1::2] = False
+        shapes.append(shape[used])
+        values.append((one.hu - metal)[used])
+        owners.append(np.full(int(used.sum()), number))
+    if not values or sum(len(v) for v in values) < LEAST_PLACES:
+        return np.zeros(TERMS)
+    shape, value = np.concatenate(shapes), np.concatenate(values)
+    owner = np.concatenate(owners)
+    levels = (owner[:, None] == np.unique(owner)).astype(float)
+    design = np.hstack([shape, levels])
+    weight = np.ones(len(value))
+    ridge = np.diag([RIDGE * len(value)] * TERMS + [1e-6] * levels.shape[1])
+    found = np.zeros(design.shape[1])
+    for _ in range(4):
+        scaled = design * weight[:, None]
+        found = np.linalg.solve(scaled.T @ design + ridge, scaled.T @ value)
+        error = np.abs(value - design @ found)
+        spread = max(1.4826 * float(np.median(error)), 10.0)
+        weight = 1.0 / np.maximum(error / (1.5 * spread), 1.0)
+    strengths: FloatArray = found[:TERMS]
+    return strengths
+
+
+RIDGE = 1e-5
+"""Keeps the fit steady where the shapes are alike; far below the shapes' variance."""
+
+LEAST_PLACES = 2000
+"""Fewer values do not tell streaks from bone."""
