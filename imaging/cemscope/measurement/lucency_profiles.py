@@ -87,6 +87,8 @@ class ProfileSettings:
         A place counts as bone where most of the way to this distance is vertebra.
     cement_reach_mm
         Cement this near to the surface covers it.
+    cement_near_mm
+        Where cement lies this near, its brightness hides the bone.
     metal_reach_mm
         Other metal this near hides a place.
     """
@@ -96,6 +98,7 @@ class ProfileSettings:
     tip_margin_mm: float = 4.0
     bone_reach_mm: float = 3.0
     cement_reach_mm: float = 0.9
+    cement_near_mm: float = 3.0
     metal_reach_mm: float = 5.0
 
 
@@ -137,7 +140,12 @@ def read_profiles(
     covered = DISTANCE_MM <= settings.cement_reach_mm
     cement = np.isin(material, (CEMENT, LEAK))
     touched = cement[..., covered].mean(axis=2) >= MOSTLY
-    state[touched & (state == CellState.SEEN)] = CellState.CEMENT
+    beside = cement[..., DISTANCE_MM <= settings.cement_near_mm].any(axis=2)
+    # Profiles are smoothed along the shaft: cement shines into its neighbours.
+    shine = round(settings.along_mm / AXIAL_STEP_MM)
+    beside = ndimage.maximum_filter1d(beside, 2 * shine + 1, axis=0, mode="nearest")
+    state[beside & (state == CellState.SEEN)] = CellState.HIDDEN
+    state[touched & (state != CellState.OUTSIDE)] = CellState.CEMENT
     beyond = (DISTANCE_MM >= OWN_METAL_MM) & (DISTANCE_MM <= settings.metal_reach_mm)
     metal = np.isin(material, (SCREW, OTHER_METAL))[..., beyond].any(axis=2)
     state[metal & (state == CellState.SEEN)] = CellState.HIDDEN

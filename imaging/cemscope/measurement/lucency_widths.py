@@ -24,7 +24,7 @@ from cemscope.segmentation.implants.screw_profile import ShaftProfile
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray
 
-WIDTHS_MM = np.concatenate([[0.0], np.arange(0.4, 4.01, 0.1), [np.inf]])
+WIDTHS_MM = np.concatenate([[0.0], np.arange(0.4, 3.61, 0.1), [np.inf]])
 """Widths that are weighed; the last is soft tissue without an end."""
 
 WIDTHS_MM.setflags(write=False)
@@ -38,10 +38,12 @@ class WidthSettings:
     ----------
     gap_hu, gap_spread_hu
         Fluid and granulation tissue in the gap around a loose screw.
-    bone_spread_hu
-        Deviation of the bone beside a screw from the patient's marrow.
-    texture_hu, texture_mm
-        Trabeculae and cortex, after the smoothing, and their size.
+    bone_spread_hu, bone_change_mm
+        Deviation of the bone beside a screw from the patient's marrow, and the way on
+        which it changes: marrow is fat in one place and dense in the next.
+    texture_hu, sparse_texture_hu, texture_mm
+        Trabeculae after the smoothing, in usual and in sparse bone (either may lie
+        beside a screw), and their size.
     rim_hu, rim_mm
         Density of a sclerotic rim, and its width.
     cortex_hu, cortex_mm
@@ -66,7 +68,9 @@ class WidthSettings:
     gap_hu: float = 15.0
     gap_spread_hu: float = 30.0
     bone_spread_hu: float = 100.0
+    bone_change_mm: float = 2.5
     texture_hu: float = 60.0
+    sparse_texture_hu: float = 20.0
     texture_mm: float = 0.8
     rim_hu: float = 250.0
     rim_mm: float = 1.0
@@ -240,8 +244,20 @@ class _Surroundings:
 
     def log_evidence(self, hu: FloatArray, exit_mm: float) -> FloatArray:
         """Log evidence of all widths, shape (places, widths), up to a constant."""
+        s = self.settings
+        either = [
+            self._log_evidence(hu, exit_mm, texture_hu)
+            for texture_hu in (s.texture_hu, s.sparse_texture_hu)
+        ]
+        joined: FloatArray = np.logaddexp(*either)
+        return joined
+
+    def _log_evidence(
+        self, hu: FloatArray, exit_mm: float, texture_hu: float
+    ) -> FloatArray:
         means, covariances = zip(
-            *(self.gap(float(width), exit_mm) for width in WIDTHS_MM), strict=True
+            *(self.gap(float(width), exit_mm, texture_hu) for width in WIDTHS_MM),
+            strict=True,
         )
         lower = np.linalg.cholesky(np.stack(covariances))
         inverse = np.linalg.inv(lower)
@@ -250,7 +266,9 @@ class _Surroundings:
         evidence: FloatArray = -0.5 * (error**2).sum(axis=2) - volume
         return evidence
 
-    def gap(self, width_mm: float, exit_mm: float) -> tuple[FloatArray, FloatArray]:
+    def gap(
+        self, width_mm: float, exit_mm: float, texture_hu: float
+    ) -> tuple[FloatArray, FloatArray]:
         """Mean and covariance of a profile with a gap of some width."""
         d, s = DISTANCE_MM, self.settings
         if np.isinf(width_mm):
@@ -263,7 +281,8 @@ class _Surroundings:
         gap = self.free - bone
         mean = self.metal + s.gap_hu * gap + self.levels.marrow_hu * bone
         apart = np.abs(d[:, None] - d)
-        texture = s.texture_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
+        texture = texture_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
+        texture += s.bone_spread_hu**2 * np.exp(-0.5 * (apart / s.bone_change_mm) ** 2)
         wall = bone * special.ndtr((d - exit_mm + s.cortex_mm) / self.blur_mm)
         cortex = s.cortex_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
         covariance = self.shared + texture * np.outer(bone, bone)
@@ -273,7 +292,6 @@ class _Surroundings:
         covariance = covariance + cortex * np.outer(wall, wall)
         for change in (
             s.gap_spread_hu * gap,
-            s.bone_spread_hu * bone,
             s.rim_hu * np.maximum(rim, 0.0),
         ):
             covariance = covariance + np.outer(change, change)
