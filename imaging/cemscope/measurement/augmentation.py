@@ -32,6 +32,7 @@ from cemscope.measurement.cement_volume import (
 )
 from cemscope.measurement.dense_bone import bone_notices, doubt_bone
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
+from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.refused_levels import MetalDoubts
 from cemscope.measurement.screw_cement import (
     hidden_cement_ml,
@@ -39,6 +40,8 @@ from cemscope.measurement.screw_cement import (
     screw_metal,
     shaft_doubts,
 )
+from cemscope.measurement.screw_lucency import LUCENCY, add_lucency
+from cemscope.measurement.total_cement import total_cement
 from cemscope.segmentation.cement.cement import find_cement
 from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.cement_settings import CementSettings
@@ -72,6 +75,7 @@ MATERIAL_NAMES = {
     LEAK: "leaked cement",
     SCREW: "screw",
     OTHER_METAL: "other metal",
+    LUCENCY: "lucency",
 }
 
 SPINE_MARGIN_MM = 40.0
@@ -88,6 +92,7 @@ class AugmentationSettings:
     cement: CementSettings = field(default_factory=CementSettings)
     volume: VolumeSettings = field(default_factory=VolumeSettings)
     leakage: LeakageSettings = field(default_factory=LeakageSettings)
+    lucency: LucencySettings = field(default_factory=LucencySettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class Augmentation:
     ----------
     materials : LabelMap
         On the scan's grid: 1 cement within the vertebra, 2 leaked cement, 3 screw,
-        4 other metal.
+        4 other metal, 5 lucent rim of a screw.
     cement : tuple of VertebraCement
         One per vertebra of the spine, from the lowest upwards.
     leaks, elsewhere, screws, metal
@@ -118,6 +123,10 @@ class Augmentation:
         Sums over all assessed vertebrae; not assessed where none is.
     notices : tuple of Notice
         What a reader of the numbers should know.
+    models : tuple of ScrewModel
+        The fitted screws, in the order of ``screws``.
+    surfaces : tuple of LucencyMap or None
+        Their unrolled surfaces; None where it was not looked at.
     """
 
     materials: LabelMap
@@ -128,6 +137,8 @@ class Augmentation:
     metal: tuple[MetalVolume, ...]
     total: TotalCement | NotAssessed
     notices: tuple[Notice, ...]
+    models: tuple[ScrewModel, ...] = ()
+    surfaces: tuple[LucencyMap | None, ...] = ()
 
 
 def measure_augmentation(
@@ -165,15 +176,20 @@ def measure_augmentation(
         )  # fmt: skip
     found = _measure_region(ct, spine, box, settings)
     materials[box] = np.where(found.materials > 0, found.materials, materials[box])
+    screws, surfaces = add_lucency(
+        ct, spine, materials, found.models, found.screws, settings.lucency
+    )
     return Augmentation(
         LabelMap(materials, ct.geometry, MATERIAL_NAMES),
         found.cement,
         found.leaks,
         (),
-        found.screws,
+        screws,
         found.metal + metal_volumes,
-        _total(found.cement),
+        total_cement(tuple(item.cement for item in found.cement)),
         found.notices,
+        found.models,
+        surfaces,
     )
 
 
@@ -185,6 +201,7 @@ class _RegionResult:
     screws: tuple[Screw, ...]
     metal: tuple[MetalVolume, ...]
     notices: tuple[Notice, ...]
+    models: tuple[ScrewModel, ...]
 
 
 def _measure_region(
@@ -281,6 +298,7 @@ def _measure_region(
         + bone_notices(level, found.dark_levels)
         + tuple(search.notices)
         + _cut_notices(spine, measured),
+        screws,
     )
 
 
@@ -368,19 +386,3 @@ def _cut_notices(
         for vertebra, value in zip(spine.vertebrae, measured, strict=True)
         if value is not None and not vertebra.complete
     )
-
-
-def _total(cement: tuple[VertebraCement, ...]) -> TotalCement | NotAssessed:
-    assessed = [item.cement for item in cement if isinstance(item.cement, CementVolume)]
-    if not assessed:
-        return NotAssessed("no vertebra could be assessed: see the reason at each")
-    values = [value for value in assessed if value.volume_ml > 0.0]
-    empty = [value for value in assessed if value.volume_ml <= 0.0]
-    volume = sum(value.volume_ml for value in values)
-    # Level and background are shared by all vertebrae: half-widths add up linearly.
-    # What may have been missed in an empty vertebra is independent of the others.
-    low = sum(value.interval.low_ml for value in values)
-    missed = float(np.sqrt(sum(value.interval.high_ml**2 for value in empty)))
-    high = sum(value.interval.high_ml for value in values) + missed
-    leaked = sum(value.leaked_ml for value in values)
-    return TotalCement(volume, Interval(low, max(high, low)), leaked, len(values))

@@ -6,124 +6,32 @@ the metal look alike: places where they reign are counted as not seen.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
-from cemscope.findings import Lucency, LucencyGrade, LucencyPart, NotAssessed, Side
+from cemscope.findings import Lucency, NotAssessed
+from cemscope.measurement.lucency_grade import judge_surface
 from cemscope.measurement.lucency_profiles import (
-    ANGLES,
-    AXIAL_STEP_MM,
     DISTANCE_MM,
     CellState,
-    ProfileSettings,
     ShaftProfiles,
     read_profiles,
 )
 from cemscope.measurement.lucency_streaks import CleanProfiles, remove_streaks
+from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.lucency_widths import (
     BoneLevels,
     WidthMap,
-    WidthSettings,
     weigh_widths,
 )
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import FloatArray, ScanRegion, box_around
-from cemscope.volume import BoolArray, LabelArray
+from cemscope.segmentation.scan_region import ScanRegion, box_around
+from cemscope.volume import LabelArray
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LucencySettings:
-    """Limits of the lucent rim.
-
-    Attributes
-    ----------
-    thickest_slice_mm
-        Thicker slices (distance or thickness) are not assessed.
-    lucent_width_mm
-        A place counts as lucent from this width ...
-    lucent_probability
-        ... if it is that wide with this probability.
-    suspicious_width_mm, suspicious_arc_deg, suspicious_length_fraction
-        Suspicious: a rim of this mean width over this arc and share of the length in
-        bone (definition: >= 1 mm, Wu 2019).
-    loose_width_mm
-        Loose: suspicious, and this wide.
-    rim_hu
-        A double halo's outer line is this much denser than the patient's marrow ...
-    rim_fraction
-        ... over this share of the lucent rim.
-    measuring_error_mm
-        Widths within this of a limit reach it: bias to be expected of the method.
-    least_seen_fraction
-        Less of the surface in bone seen, cement left out: not assessed.
-    least_length_mm
-        Nor a shaft with less length in bone outside cement.
-    hidden_deviation_mm
-        A place whose width is not known better than this is not seen.
-    dark_streak_hu, bright_streak_hu
-        Surroundings so far below or above the patient's marrow are streaks, not bone.
-    profiles, widths
-        How profiles are read and judged.
-    """
-
-    thickest_slice_mm: float = 1.5
-    lucent_width_mm: float = 0.7
-    lucent_probability: float = 0.5
-    suspicious_width_mm: float = 1.0
-    suspicious_arc_deg: float = 90.0
-    suspicious_length_fraction: float = 1.0 / 3.0
-    loose_width_mm: float = 2.0
-    rim_hu: float = 100.0
-    rim_fraction: float = 0.5
-    measuring_error_mm: float = 0.2
-    least_seen_fraction: float = 0.3
-    least_length_mm: float = 8.0
-    hidden_deviation_mm: float = 0.8
-    dark_streak_hu: float = 170.0
-    bright_streak_hu: float = 700.0
-    profiles: ProfileSettings = field(default_factory=ProfileSettings)
-    widths: WidthSettings = field(default_factory=WidthSettings)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LucencyMap:
-    """The unrolled surface of one shaft, arrays (planes, angles).
-
-    Attributes
-    ----------
-    level : str
-        Vertebra.
-    side : Side
-        Side of the screw.
-    t_mm : ndarray, shape (planes,)
-        Position on the axis, from the head's centre.
-    in_body : ndarray of bool, shape (planes,)
-        Body, else pedicle or arch.
-    state : ndarray of uint8
-        `CellState`.
-    width_mm : ndarray of float
-        Width of the rim; 0 where there is none or nothing was seen.
-    rim_hu : ndarray of float
-        Density just outside the rim, above the patient's marrow.
-    marrow_hu, streak_hu : float
-        What the places were compared with.
-    """
-
-    level: str
-    side: Side
-    t_mm: FloatArray
-    in_body: BoolArray
-    state: npt.NDArray[np.uint8]
-    width_mm: FloatArray
-    rim_hu: FloatArray
-    marrow_hu: float
-    streak_hu: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,106 +134,6 @@ def _screw_lucency(
 
 UNCERTAIN_STREAK = 0.15
 """Part of a predicted streak that may be wrong [ours]."""
-
-
-def judge_surface(
-    surface: LucencyMap, settings: LucencySettings
-) -> Lucency | NotAssessed:
-    """Grade an unrolled surface."""
-    everywhere = np.ones(surface.t_mm.size, np.bool_)
-    whole = _part(surface, everywhere, settings)
-    if isinstance(whole, NotAssessed):
-        return whole
-    in_bone = surface.state != CellState.OUTSIDE
-    lucent = surface.width_mm > 0.0
-    double = bool(
-        lucent.any()
-        and (surface.rim_hu[lucent] >= settings.rim_hu).mean() >= settings.rim_fraction
-    )
-    error = settings.measuring_error_mm
-    suspicious = (
-        whole.mean_width_mm >= settings.suspicious_width_mm - error
-        and whole.arc_deg >= settings.suspicious_arc_deg
-        and whole.length_fraction >= settings.suspicious_length_fraction
-    )
-    wide = whole.mean_width_mm >= settings.loose_width_mm - error
-    grade = LucencyGrade.NONE
-    if suspicious:
-        grade = LucencyGrade.LOOSE if wide or double else LucencyGrade.SUSPICIOUS
-    cement = surface.state == CellState.CEMENT
-    return Lucency(
-        grade,
-        whole,
-        _part(surface, ~surface.in_body, settings),
-        _part(surface, surface.in_body, settings),
-        double and suspicious,
-        float(cement.sum() / max(in_bone.sum(), 1)),
-    )
-
-
-def _part(
-    surface: LucencyMap, planes: BoolArray, settings: LucencySettings
-) -> LucencyPart | NotAssessed:
-    state, width = surface.state[planes], surface.width_mm[planes]
-    open_ = (state == CellState.SEEN) | (state == CellState.HIDDEN)
-    # A plane counts where bone, not cement, lies on a quarter of the circle.
-    counted = open_.mean(axis=1) >= 0.25
-    length_mm = float(counted.sum()) * AXIAL_STEP_MM
-    if length_mm < settings.least_length_mm:
-        return NotAssessed(
-            f"only {length_mm:.0f} mm of the shaft lie in bone and outside cement"
-        )
-    seen = (state == CellState.SEEN) & counted[:, None]
-    share = float(seen.sum() / max((open_ & counted[:, None]).sum(), 1))
-    if share < settings.least_seen_fraction:
-        return NotAssessed(
-            f"streaks or metal hide {100.0 * (1.0 - share):.0f} % of the shaft's "
-            "surface in bone"
-        )
-    lucent = seen & (width > 0.0)
-    arc = lucent.sum(axis=1) * 360.0 / ANGLES
-    # What is not seen of a circle continues what is seen of it.
-    visible = seen.sum(axis=1)
-    enough = visible >= 0.25 * ANGLES
-    arc = np.where(enough, arc * _unseen_factor(open_, visible), arc)
-    rimmed = arc >= settings.suspicious_arc_deg
-    judged = counted & enough
-    fraction = float((rimmed & judged).sum() / max(judged.sum(), 1))
-    if not lucent.any():
-        return LucencyPart(0.0, 0.0, 0.0, 0.0, share, length_mm)
-    rows = rimmed & judged if (rimmed & judged).any() else lucent.any(axis=1)
-    return LucencyPart(
-        _patch_maximum_mm(np.where(seen, width, np.nan)),
-        float(width[lucent & rows[:, None]].mean()),
-        float(np.median(arc[rows])),
-        fraction,
-        share,
-        length_mm,
-    )
-
-
-def _unseen_factor(open_: BoolArray, visible: npt.NDArray[np.int_]) -> FloatArray:
-    factor: FloatArray = open_.sum(axis=1) / np.maximum(visible, 1)
-    return np.clip(factor, 1.0, MOST_CONTINUED)
-
-
-MOST_CONTINUED = 1.5
-"""An arc is continued over what is hidden of its circle by this factor at most [ours]."""
-
-
-PATCH_MM, PATCH_DEG = 4.0, 50.0
-"""A largest width must be kept by a patch of the surface, not by a single place."""
-
-
-def _patch_maximum_mm(width: FloatArray) -> float:
-    """Largest mean width of a patch, of which half is seen at least."""
-    seen = np.isfinite(width).astype(float)
-    size = (round(PATCH_MM / AXIAL_STEP_MM), round(PATCH_DEG * ANGLES / 360.0))
-    modes = ("constant", "wrap")
-    total = ndimage.uniform_filter(np.nan_to_num(width), size, mode=modes)
-    weight = ndimage.uniform_filter(seen, size, mode=modes)
-    mean = total / np.maximum(weight, 1e-9)
-    return float(mean[weight >= 0.5].max()) if (weight >= 0.5).any() else 0.0
 
 
 def _surface(

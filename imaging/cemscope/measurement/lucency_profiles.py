@@ -1,4 +1,4 @@
-"""Radial HU profiles around a shaft, unrolled: position along the axis, angle, distance.
+"""Radial HU profiles around a shaft, unrolled: position on the axis, angle, distance.
 
 Distances count from the shaft's surface as it was fitted, that is without blooming.
 """
@@ -134,25 +134,26 @@ def read_profiles(
     material = _nearest(materials, index)
     bone = np.isin(label, (level.number, level.arch_number))
     # Cement within a body is labelled as that body; a leak is not bone.
-    near = DISTANCE_MM <= settings.bone_reach_mm
+    near = settings.bone_reach_mm >= DISTANCE_MM
     state = np.full(label.shape[:2], CellState.OUTSIDE, np.uint8)
     state[bone[..., near].mean(axis=2) >= MOSTLY] = CellState.SEEN
-    covered = DISTANCE_MM <= settings.cement_reach_mm
+    covered = settings.cement_reach_mm >= DISTANCE_MM
     cement = np.isin(material, (CEMENT, LEAK))
     touched = cement[..., covered].mean(axis=2) >= MOSTLY
-    beside = cement[..., DISTANCE_MM <= settings.cement_near_mm].any(axis=2)
+    beside = cement[..., settings.cement_near_mm >= DISTANCE_MM].any(axis=2)
     # Profiles are smoothed along the shaft: cement shines into its neighbours.
     shine = round(settings.along_mm / AXIAL_STEP_MM)
     beside = ndimage.maximum_filter1d(beside, 2 * shine + 1, axis=0, mode="nearest")
     state[beside & (state == CellState.SEEN)] = CellState.HIDDEN
     state[touched & (state != CellState.OUTSIDE)] = CellState.CEMENT
-    beyond = (DISTANCE_MM >= OWN_METAL_MM) & (DISTANCE_MM <= settings.metal_reach_mm)
+    beyond = (DISTANCE_MM >= OWN_METAL_MM) & (settings.metal_reach_mm >= DISTANCE_MM)
     metal = np.isin(material, (SCREW, OTHER_METAL))[..., beyond].any(axis=2)
     state[metal & (state == CellState.SEEN)] = CellState.HIDDEN
     hu = smoothed(hu, settings)
     # Is the axis itself in the body? Its label may be that of neither at the wall.
     centre = _nearest(
-        region.labels, np.moveaxis(region.geometry.lps_to_index(screw.axis.at(t)), -1, 0)
+        region.labels,
+        np.moveaxis(region.geometry.lps_to_index(screw.axis.at(t)), -1, 0),
     )
     return ShaftProfiles(
         t,
@@ -203,9 +204,7 @@ def _nearest(labels: LabelArray, index: FloatArray) -> LabelArray:
     return found
 
 
-def _blur_mm(
-    region: ScanRegion, screw: ScrewModel, rays: FloatArray
-) -> FloatArray:
+def _blur_mm(region: ScanRegion, screw: ScrewModel, rays: FloatArray) -> FloatArray:
     """Blur of the scan, of thick slices, and of the interpolation, by direction.
 
     Linear interpolation between samples h apart adds a variance of h^2 / 6, a slice as

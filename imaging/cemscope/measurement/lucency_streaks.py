@@ -68,14 +68,7 @@ def remove_streaks(
         region.geometry,
         float(np.median(sigma)) if sigma else 0.5,
     )
-    terms = [
-        np.zeros((*one.hu.shape, TERMS))
-        if shadow is None
-        else _terms(shadow, one, settings)
-        if one is not None
-        else None
-        for one in profiles
-    ]
+    terms = [None if one is None else _terms(shadow, one, settings) for one in profiles]
     strengths = _strengths(screws, profiles, terms)
     cleaned: list[CleanProfiles | None] = []
     for one, shape in zip(profiles, terms, strict=True):
@@ -99,9 +92,11 @@ _STRIDE = 2
 
 
 def _terms(
-    shadow: MetalShadow, profiles: ShaftProfiles, settings: ProfileSettings
+    shadow: MetalShadow | None, profiles: ShaftProfiles, settings: ProfileSettings
 ) -> FloatArray:
     """Shapes of the streaks on the profiles; read at every second place."""
+    if shadow is None:
+        return np.zeros((*profiles.hu.shape, TERMS))
     coarse = shadow.at(profiles.points_lps_mm[::_STRIDE, :, ::_STRIDE])
     planes, angles, steps = profiles.hu.shape
     where = np.meshgrid(

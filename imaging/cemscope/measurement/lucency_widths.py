@@ -122,7 +122,7 @@ class WidthMap:
 
     def at_least(self, width_mm: float) -> FloatArray:
         """Probability of a gap that ends, at least so wide."""
-        wide = (WIDTHS_MM >= width_mm - 1e-6) & np.isfinite(WIDTHS_MM)
+        wide = (width_mm - 1e-6 <= WIDTHS_MM) & np.isfinite(WIDTHS_MM)
         total: FloatArray = self.probability[..., wide].sum(axis=-1)
         return total
 

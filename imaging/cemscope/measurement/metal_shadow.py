@@ -140,9 +140,7 @@ def _trunk(
     """Way of every ray through the trunk, mm."""
     step = max(1, round(COARSE_MM / dx))
     rows, columns = np.nonzero(hu[::step, ::step] > TRUNK_HU)
-    way = _project(
-        rows * step * dy - centre[0], columns * step * dx - centre[1], bins
-    )
+    way = _project(rows * step * dy - centre[0], columns * step * dx - centre[1], bins)
     way *= step**2 * dy * dx / BIN_MM
     smooth: FloatArray = ndimage.gaussian_filter1d(way, COARSE_MM / BIN_MM, axis=1)
     return smooth
