@@ -1,8 +1,8 @@
 """Grade of a lucent rim from the unrolled surface of its shaft.
 
 Suspicious: a rim of 1 mm and more over a quarter of the circle and a third of the
-length in bone. Loose: 2 mm and more, or a double halo (Wu 2019, doi:10.1186/s13018-018-1046-0;
-arc and length are our definition).
+length in bone. Loose: 2 mm and more, or a double halo (Wu 2019,
+doi:10.1186/s13018-018-1046-0; arc and length are our definition).
 """
 
 import numpy as np
@@ -79,13 +79,12 @@ def _part(
     rimmed = arc >= settings.suspicious_arc_deg
     judged = counted & enough
     fraction = float((rimmed & judged).sum() / max(judged.sum(), 1))
-    if not lucent.any():
-        return LucencyPart(0.0, 0.0, 0.0, 0.0, share, length_mm)
-    rows = rimmed & judged if (rimmed & judged).any() else lucent.any(axis=1)
+    rows = rimmed & judged
+    mean_mm = float(width[lucent & rows[:, None]].mean()) if rows.any() else 0.0
     return LucencyPart(
-        _patch_maximum_mm(np.where(seen, width, np.nan)),
-        float(width[lucent & rows[:, None]].mean()),
-        float(np.median(arc[rows])),
+        max(_patch_maximum_mm(np.where(lucent, width, 0.0)), mean_mm),
+        mean_mm,
+        float(np.median(arc[rows])) if rows.any() else 0.0,
         fraction,
         share,
         length_mm,
@@ -106,11 +105,11 @@ PATCH_MM, PATCH_DEG = 4.0, 50.0
 
 
 def _patch_maximum_mm(width: FloatArray) -> float:
-    """Largest mean width of a patch, of which half is seen at least."""
-    seen = np.isfinite(width).astype(float)
+    """Largest mean width of a patch, of which half is lucent at least."""
+    lucent = (width > 0.0).astype(float)
     size = (round(PATCH_MM / AXIAL_STEP_MM), round(PATCH_DEG * ANGLES / 360.0))
     modes = ("constant", "wrap")
-    total = ndimage.uniform_filter(np.nan_to_num(width), size, mode=modes)
-    weight = ndimage.uniform_filter(seen, size, mode=modes)
+    total = ndimage.uniform_filter(width, size, mode=modes)
+    weight = ndimage.uniform_filter(lucent, size, mode=modes)
     mean = total / np.maximum(weight, 1e-9)
     return float(mean[weight >= 0.5].max()) if (weight >= 0.5).any() else 0.0
