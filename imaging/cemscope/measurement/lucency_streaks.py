@@ -8,7 +8,7 @@ to place, streaks have one cause.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 from cemscope.measurement.lucency_profiles import (
     DISTANCE_MM,
@@ -69,7 +69,7 @@ def remove_streaks(
         float(np.median(sigma)) if sigma else 0.5,
     )
     terms = [None if one is None else _terms(shadow, one, settings) for one in profiles]
-    strengths = _strengths(screws, profiles, terms)
+    strengths = _strengths(profiles, terms)
     cleaned: list[CleanProfiles | None] = []
     for one, shape in zip(profiles, terms, strict=True):
         if one is None or shape is None:
@@ -85,7 +85,7 @@ def remove_streaks(
 
 _NEAR = (DISTANCE_MM >= 0.8) & (DISTANCE_MM <= 3.0)
 
-_FITTED = DISTANCE_MM >= 1.0
+_FITTED = DISTANCE_MM >= 1.2
 """Nearer to the shaft its own blur decides."""
 
 _STRIDE = 2
@@ -113,44 +113,40 @@ def _terms(
 
 
 def _strengths(
-    screws: tuple[ScrewModel, ...],
     profiles: tuple[ShaftProfiles | None, ...],
     terms: list[FloatArray | None],
 ) -> FloatArray:
     """Robust regression over all shafts, each with a level of its own."""
     shapes, values, owners = [], [], []
-    for number, (screw, one, shape) in enumerate(
-        zip(screws, profiles, terms, strict=True)
-    ):
+    for number, (one, shape) in enumerate(zip(profiles, terms, strict=True)):
         if one is None or shape is None:
             continue
-        metal = screw.shaft.metal_hu * screw.shaft.metal_share(DISTANCE_MM)
         used = (one.state == CellState.SEEN)[..., None] & _FITTED
         used[1::2] = False
         shapes.append(shape[used])
-        values.append((one.hu - metal)[used])
+        values.append(one.hu[used])
         owners.append(np.full(int(used.sum()), number))
     if not values or sum(len(v) for v in values) < LEAST_PLACES:
         return np.zeros(TERMS)
     shape, value = np.concatenate(shapes), np.concatenate(values)
     owner = np.concatenate(owners)
     levels = (owner[:, None] == np.unique(owner)).astype(float)
-    design = np.hstack([shape, levels])
+    # Errors of rays darken what metal shades: the signs of all shapes are known.
+    design = np.hstack([shape @ _SIGNED, levels, -levels])
     weight = np.ones(len(value))
-    ridge = np.diag([RIDGE * len(value)] * TERMS + [1e-6] * levels.shape[1])
     found = np.zeros(design.shape[1])
     for _ in range(4):
         scaled = design * weight[:, None]
-        found = np.linalg.solve(scaled.T @ design + ridge, scaled.T @ value)
+        found, _ = optimize.nnls(scaled.T @ design, scaled.T @ value)
         error = np.abs(value - design @ found)
         spread = max(1.4826 * float(np.median(error)), 10.0)
         weight = 1.0 / np.maximum(error / (1.5 * spread), 1.0)
-    strengths: FloatArray = found[:TERMS]
+    strengths: FloatArray = _SIGNED @ found[: _SIGNED.shape[1]]
     return strengths
 
 
-RIDGE = 1e-5
-"""Keeps the fit steady where the shapes are alike; far below the shapes' variance."""
+_SIGNED = np.array([[-1.0, -1.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.0, -1.0]])
+"""What rays lack: by L^2, by L^2 that levels off on long ways, and by L T."""
 
 LEAST_PLACES = 2000
 """Fewer values do not tell streaks from bone."""

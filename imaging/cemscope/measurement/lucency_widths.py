@@ -178,7 +178,7 @@ def weigh_widths(
     evidence -= evidence.max(axis=-1, keepdims=True)
     probability = np.exp(evidence)
     probability /= probability.sum(axis=-1, keepdims=True)
-    return WidthMap(probability, _rim_hu(profiles, probability, shaft, levels))
+    return WidthMap(probability, _rim_hu(profiles, probability, levels))
 
 
 def _pooled(
@@ -210,7 +210,6 @@ class _Surroundings:
     """Parts of a profile that do not depend on the width."""
 
     blur_mm: float
-    metal: FloatArray
     free: FloatArray
     shared: FloatArray
     levels: BoneLevels
@@ -226,9 +225,9 @@ class _Surroundings:
         settings: WidthSettings,
     ) -> "_Surroundings":
         d, blur_mm = DISTANCE_MM, float(profiles.blur_mm[ray])
-        metal_hu = shaft.metal_hu
-        share, wider = (_share(shaft, d, blur_mm * f) for f in (1.0, 1.02))
-        edge = (_share(shaft, d - 0.02, blur_mm) - share) / 0.02
+        metal_hu, sigma_mm = shaft.metal_hu, shaft.sigma_mm
+        share, wider = (_share(shaft, d, sigma_mm * f) for f in (1.0, 1.02))
+        edge = (_share(shaft, d - 0.02, sigma_mm) - share) / 0.02
         apart = np.abs(d[:, None] - d)
         shared = levels.noise_hu**2 * np.exp(-0.5 * (apart / NOISE_MM) ** 2)
         streak_hu = float(levels.streak_hu[ray])
@@ -240,7 +239,7 @@ class _Surroundings:
         ):
             shared += np.outer(change, change)
         shared += np.eye(d.size) * LEAST_NOISE_HU**2
-        return cls(blur_mm, metal_hu * share, 1.0 - share, shared, levels, settings)
+        return cls(blur_mm, 1.0 - share, shared, levels, settings)
 
     def log_evidence(self, hu: FloatArray, exit_mm: float) -> FloatArray:
         """Log evidence of all widths, shape (places, widths), up to a constant."""
@@ -279,7 +278,7 @@ class _Surroundings:
             bone = self.free if width_mm == 0.0 else np.minimum(edge, self.free)
             rim = bone - special.ndtr((d - width_mm - s.rim_mm) / self.blur_mm)
         gap = self.free - bone
-        mean = self.metal + s.gap_hu * gap + self.levels.marrow_hu * bone
+        mean = s.gap_hu * gap + self.levels.marrow_hu * bone
         apart = np.abs(d[:, None] - d)
         texture = texture_hu**2 * np.exp(-0.5 * (apart / s.texture_mm) ** 2)
         texture += s.bone_spread_hu**2 * np.exp(-0.5 * (apart / s.bone_change_mm) ** 2)
@@ -321,14 +320,11 @@ RIM_REACH_MM = 1.2
 def _rim_hu(
     profiles: ShaftProfiles,
     probability: FloatArray,
-    shaft: ShaftProfile,
     levels: BoneLevels,
 ) -> FloatArray:
     best = WIDTHS_MM[:-1][probability[..., :-1].argmax(axis=-1)]
     d = DISTANCE_MM
     beyond = (d >= best[..., None]) & (d <= best[..., None] + RIM_REACH_MM)
-    share = np.stack([_share(shaft, d, float(b)) for b in profiles.blur_mm])
-    tissue = profiles.hu - shaft.metal_hu * share
-    tissue = np.where(beyond, tissue, -np.inf)
+    tissue = np.where(beyond, profiles.hu, -np.inf)
     rim: FloatArray = tissue.max(axis=-1) - levels.marrow_hu
     return rim

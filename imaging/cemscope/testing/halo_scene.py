@@ -115,10 +115,12 @@ class HaloScene:
 
 def build_halo_scene(
     plan: HaloPlan,
-    scanner: Scanner = Scanner(),
-    contrast: Contrast = Contrast(marrow_hu=140.0),
+    scanner: Scanner | None = None,
+    contrast: Contrast | None = None,
 ) -> HaloScene:
     """Build the phantom; the right screw is always tight."""
+    scanner = scanner or Scanner()
+    contrast = contrast or Contrast(marrow_hu=140.0)
     head, tip = (np.array(p) for p in screw_axis(0, 1))
     forward = (tip - head) / np.linalg.norm(tip - head)
     ends = [head + t * forward for t in (plan.from_mm, plan.to_mm)]
@@ -142,7 +144,10 @@ def build_halo_scene(
     )
     phantom = build_phantom((LEVEL,), (*halo, *metal), scanner, contrast)
     materials = np.where(phantom.metal_fraction > 0.5, 3, 0).astype(np.uint8)
-    blur_mm = float(np.mean(scanner.psf_fwhm_mm)) / 2.3548
+    # Voxels average what they cover: a variance of their width squared over 12.
+    blur_mm = float(
+        np.hypot(scanner.psf_fwhm_mm[1] / 2.3548, scanner.spacing_mm[1] / 12**0.5)
+    )
     return HaloScene(
         phantom,
         (
