@@ -207,7 +207,7 @@ def _beside_metal(
 
 
 def _metal_hu(region: ScanRegion, screw: ScrewModel) -> FloatArray:
-    """What the shaft adds to every voxel; thick slices blur it across them more."""
+    """Calculate what the shaft adds to every voxel; thick slices blur it more."""
     shaft, geometry = screw.shaft, region.geometry
     first, second = screw.axis.cross_vectors()
     across, along = (

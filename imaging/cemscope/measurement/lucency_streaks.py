@@ -8,6 +8,7 @@ to place, streaks have one cause.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage, optimize
 
 from cemscope.measurement.lucency_profiles import (
@@ -109,7 +110,11 @@ def _terms(
         ndimage.map_coordinates(coarse[..., k], where, order=1, mode="nearest")
         for k in range(TERMS)
     ]
-    return smoothed(np.stack(fine, axis=-1), settings)
+    shape = smoothed(np.stack(fine, axis=-1), settings)
+    # Nearer than the blur the shape is that of the metal itself.
+    first = int(np.argmax(DISTANCE_MM >= OWN_BLUR_MM))
+    shape[:, :, :first] = shape[:, :, first, None]
+    return shape
 
 
 def _strengths(
@@ -141,12 +146,27 @@ def _strengths(
         error = np.abs(value - design @ found)
         spread = max(1.4826 * float(np.median(error)), 10.0)
         weight = 1.0 / np.maximum(error / (1.5 * spread), 1.0)
-    strengths: FloatArray = _SIGNED @ found[: _SIGNED.shape[1]]
+    count = _SIGNED.shape[1]
+    explained = error.mean() / np.abs(value - levels @ _medians(value, owner)).mean()
+    if explained > CLEAR_SHARE:
+        # Bone alone can look a little like streaks: no more is taken off than is told.
+        return np.zeros(TERMS)
+    strengths: FloatArray = _SIGNED @ found[:count]
     return strengths
+
+
+def _medians(value: FloatArray, owner: npt.NDArray[np.int_]) -> FloatArray:
+    return np.array([np.median(value[owner == one]) for one in np.unique(owner)])
+
+
+CLEAR_SHARE = 0.85
+"""Streaks count where they explain at least the rest of the mean deviation [ours]."""
 
 
 _SIGNED = np.array([[-1.0, -1.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.0, -1.0]])
 """What rays lack: by L^2, by L^2 that levels off on long ways, and by L T."""
+
+OWN_BLUR_MM = 0.9
 
 LEAST_PLACES = 2000
 """Fewer values do not tell streaks from bone."""
