@@ -166,13 +166,24 @@ def weigh_widths(
     prior = np.full(count, loose_prior / (count - 2))
     prior[0], prior[-1] = settings.tight_prior, settings.endless_prior
     evidence = np.zeros((planes, angles, count))
+    # Places of like blur, streaks and distance from the surface share one model.
     exits = np.clip(np.round(profiles.exit_mm), 0.0, FAR_EXIT_MM)
-    for a in range(angles):
-        model = _Surroundings.of(shaft, profiles, a, levels, settings)
-        for exit_mm in np.unique(exits[:, a]):
-            here = exits[:, a] == exit_mm
-            hu = profiles.hu[here, a]
-            evidence[here, a] = model.log_evidence(hu, float(exit_mm))
+    blur = np.round(profiles.blur_mm / BLUR_STEP_MM) * BLUR_STEP_MM
+    streak = np.exp(np.round(np.log(levels.streak_hu) / STREAK_STEP) * STREAK_STEP)
+    kinds = np.stack(
+        [
+            np.broadcast_to(blur, exits.shape),
+            np.broadcast_to(streak, exits.shape),
+            exits,
+        ],
+        axis=-1,
+    ).reshape(-1, 3)
+    used = (profiles.state == CellState.SEEN).ravel()
+    hu, flat = profiles.hu.reshape(-1, DISTANCE_MM.size), evidence.reshape(-1, count)
+    for kind in np.unique(kinds[used], axis=0):
+        here = used & (kinds == kind).all(axis=1)
+        model = _Surroundings.of(shaft, (kind[0], kind[1]), levels, settings)
+        flat[here] = model.log_evidence(hu[here], float(kind[2]))
     evidence = _pooled(evidence, profiles.state == CellState.SEEN, settings)
     evidence += np.log(prior)
     evidence -= evidence.max(axis=-1, keepdims=True)
@@ -219,18 +230,17 @@ class _Surroundings:
     def of(
         cls,
         shaft: ShaftProfile,
-        profiles: ShaftProfiles,
-        ray: int,
+        blur_and_streak: tuple[float, float],
         levels: BoneLevels,
         settings: WidthSettings,
     ) -> "_Surroundings":
-        d, blur_mm = DISTANCE_MM, float(profiles.blur_mm[ray])
+        d = DISTANCE_MM
+        blur_mm, streak_hu = blur_and_streak
         metal_hu, sigma_mm = shaft.metal_hu, shaft.sigma_mm
         share, wider = (_share(shaft, d, sigma_mm * f) for f in (1.0, 1.02))
         edge = (_share(shaft, d - 0.02, sigma_mm) - share) / 0.02
         apart = np.abs(d[:, None] - d)
         shared = levels.noise_hu**2 * np.exp(-0.5 * (apart / NOISE_MM) ** 2)
-        streak_hu = float(levels.streak_hu[ray])
         shared += streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
         for change in (
             metal_hu * settings.edge_mm * edge,
@@ -296,6 +306,9 @@ class _Surroundings:
             covariance = covariance + np.outer(change, change)
         return mean, covariance
 
+
+BLUR_STEP_MM, STREAK_STEP = 0.05, 0.15
+"""How finely blur, and the logarithm of the streaks, are told apart."""
 
 NOISE_MM = 0.5
 """Noise of CT is alike within about a pixel."""
