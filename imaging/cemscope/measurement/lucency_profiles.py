@@ -8,17 +8,13 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, special
+from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
+from cemscope.measurement.shaft_blur import thickness_mm2, without_shaft
 from cemscope.segmentation.implants.metal import box_near
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.implants.screw_profile import CREST_SHARE
-from cemscope.segmentation.scan_region import (
-    FloatArray,
-    ScanRegion,
-    coordinate_along_mm,
-)
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.volume import BoolArray, LabelArray
 
 AXIAL_STEP_MM = 0.5
@@ -97,8 +93,6 @@ class ProfileSettings:
         Where cement lies this near, its brightness hides the bone.
     metal_reach_mm
         Other metal this near hides a place.
-    most_metal_hu
-        Voxels that hold more of the shaft's metal are left out.
     """
 
     along_mm: float = 1.5
@@ -108,7 +102,6 @@ class ProfileSettings:
     cement_reach_mm: float = 0.9
     cement_near_mm: float = 3.0
     metal_reach_mm: float = 5.0
-    most_metal_hu: float = 1200.0
 
 
 def read_profiles(
@@ -137,7 +130,21 @@ def read_profiles(
     reach = screw.shaft.radius_mm + DISTANCE_MM
     points = screw.axis.at(t)[:, None, None] + rays[:, None] * reach[:, None]
     index = np.moveaxis(region.geometry.lps_to_index(points), -1, 0)
-    hu = _beside_metal(region, screw, points, settings)
+    box = box_near(region, screw, float(DISTANCE_MM[-1]) + 2.0)
+    part = region.sub_box(box)
+    away = materials[box] == 0
+    tissue = without_shaft(part, screw, away, (float(t[0]), float(t[-1])))
+    near_index = np.moveaxis(part.geometry.lps_to_index(points), -1, 0)
+    total, weight = (
+        smoothed(
+            ndimage.map_coordinates(
+                values, near_index, output=np.float64, order=1, mode="nearest"
+            ),
+            settings,
+        )
+        for values in (tissue.hu, tissue.weight)
+    )
+    hu = total / np.maximum(weight, 0.02)
     level = VertebraLevel(screw.level)
     label = _nearest(region.labels, index)
     material = _nearest(materials, index)
@@ -173,64 +180,6 @@ def read_profiles(
         _exit_mm(bone),
         points,
     )
-
-
-def _beside_metal(
-    region: ScanRegion,
-    screw: ScrewModel,
-    points_lps_mm: FloatArray,
-    settings: ProfileSettings,
-) -> FloatArray:
-    """HU at points without the shaft's own metal, smoothed.
-
-    The metal is subtracted in the voxels: between two of them its steep flank is no
-    straight line, and where the shaft runs in the plane of the slices the error of
-    interpolating it would be the same all along.
-    """
-    box = box_near(region, screw, float(DISTANCE_MM[-1]) + 2.0)
-    part = region.sub_box(box)
-    metal = _metal_hu(part, screw)
-    weight = (metal < settings.most_metal_hu).astype(np.float32)
-    left = np.where(weight > 0.0, part.hu - metal, 0.0).astype(np.float32)
-    index = np.moveaxis(part.geometry.lps_to_index(points_lps_mm), -1, 0)
-    total, seen = (
-        smoothed(
-            ndimage.map_coordinates(values, index, order=1, mode="nearest").astype(
-                np.float64
-            ),
-            settings,
-        )
-        for values in (left, weight)
-    )
-    tissue: FloatArray = total / np.maximum(seen, 0.02)
-    return tissue
-
-
-def _metal_hu(region: ScanRegion, screw: ScrewModel) -> FloatArray:
-    """Calculate what the shaft adds to every voxel; thick slices blur it more."""
-    shaft, geometry = screw.shaft, region.geometry
-    first, second = screw.axis.cross_vectors()
-    across, along = (
-        np.asarray(coordinate_along_mm(geometry, screw.axis.point, axis))
-        for axis in (first, second)
-    )
-    radius = np.maximum(np.hypot(across, along), 1e-3)
-    normal = geometry.directions_lps[0]
-    share = (across * (first @ normal) + along * (second @ normal)) / radius
-    sigma = np.sqrt(shaft.sigma_mm**2 + _thickness_mm2(region) * share**2)
-    outside = radius - shaft.radius_mm
-    crest = special.ndtr(-outside / sigma)
-    root = special.ndtr(-(outside + shaft.groove_mm) / sigma)
-    metal: FloatArray = shaft.metal_hu * (
-        CREST_SHARE * crest + (1.0 - CREST_SHARE) * root
-    )
-    return metal
-
-
-def _thickness_mm2(region: ScanRegion) -> float:
-    """Variance that slices thicker than the pixels add across them."""
-    dz, dy, dx = region.geometry.spacing_mm
-    return max(dz**2 - dy * dx, 0.0) / 12.0
 
 
 def smoothed(values: FloatArray, settings: ProfileSettings) -> FloatArray:
@@ -279,5 +228,5 @@ def _blur_mm(region: ScanRegion, screw: ScrewModel, rays: FloatArray) -> FloatAr
     spacing = np.array(region.geometry.spacing_mm)
     share = (rays @ region.geometry.directions_lps.T) ** 2
     variance = screw.shaft.sigma_mm**2 + share @ (spacing**2) / 6.0
-    blur: FloatArray = np.sqrt(variance + share[:, 0] * _thickness_mm2(region))
+    blur: FloatArray = np.sqrt(variance + share[:, 0] * thickness_mm2(region))
     return blur

@@ -76,8 +76,8 @@ class WidthSettings:
     rim_mm: float = 1.0
     cortex_hu: float = 350.0
     cortex_mm: float = 2.2
-    edge_mm: float = 0.12
-    blur_share: float = 0.12
+    edge_mm: float = 0.08
+    blur_share: float = 0.08
     streak_mm: float = 2.2
     tight_prior: float = 0.6
     endless_prior: float = 0.02
