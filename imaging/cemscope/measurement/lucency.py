@@ -151,6 +151,11 @@ def _surface(
     endless = widths.endless > 0.5
     state[seen & (streak | unsure | endless)] = CellState.HIDDEN
     lucent = widths.at_least(settings.lucent_width_mm) >= settings.lucent_probability
+    # Dark marrow between a shaft and the wall of its pedicle looks like a gap: where
+    # the wall could be what bounds the dark zone, nothing is told.
+    beyond = profiles.exit_mm - widths.width_mm
+    walled = lucent & (beyond < settings.widths.cortex_mm + settings.wall_margin_mm)
+    state[seen & walled] = CellState.HIDDEN
     width = np.where(lucent & (state == CellState.SEEN), widths.width_mm, 0.0)
     return LucencyMap(
         screw.level,

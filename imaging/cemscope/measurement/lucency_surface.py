@@ -41,6 +41,8 @@ class LucencySettings:
         Nor a shaft with less length in bone outside cement.
     hidden_deviation_mm
         A place whose width is not known better than this is not seen.
+    wall_margin_mm
+        A dark zone that ends this near to the cortex may end at it: not seen.
     dark_streak_hu, bright_streak_hu
         Surroundings so far below or above the patient's marrow are streaks, not bone.
     profiles, widths
@@ -60,6 +62,7 @@ class LucencySettings:
     least_seen_fraction: float = 0.3
     least_length_mm: float = 8.0
     hidden_deviation_mm: float = 0.8
+    wall_margin_mm: float = 0.3
     dark_streak_hu: float = 170.0
     bright_streak_hu: float = 700.0
     profiles: ProfileSettings = field(default_factory=ProfileSettings)

@@ -115,7 +115,7 @@ class _Flank:
     def metal_hu(
         self, edge_mm: float, blur: float, used: BoolArray | None = None
     ) -> FloatArray:
-        """What the shaft adds, its surface moved out and its blur stretched."""
+        """Calculate what it adds, its surface moved out and its blur stretched."""
         shaft = self.screw.shaft
         outside = self.outside_mm if used is None else self.outside_mm[used]
         sigma = self.sigma_mm if used is None else self.sigma_mm[used]
