@@ -24,10 +24,10 @@ from cemscope.volume import BoolArray
 MOST_METAL_HU = 1200.0
 """Voxels that hold more of the shaft's metal are left out."""
 
-FLANK_HU = 60.0
+FLANK_HU = 250.0
 """Voxels with more metal than this tell its surface and blur."""
 
-EDGE_PRIOR_MM, BLUR_PRIOR = 0.15, 0.15
+EDGE_PRIOR_MM, BLUR_PRIOR = 0.08, 0.05
 """Usual deviation of a fitted radius, and of the blur (relative) [ours]."""
 
 TISSUE_SPREAD_HU = 100.0
@@ -162,5 +162,5 @@ def _refined(
     )
 
 
-VOXELS_THAT_COUNT = 300
+VOXELS_THAT_COUNT = 60
 """Independent places that the flank of a shaft is worth [ours]."""
