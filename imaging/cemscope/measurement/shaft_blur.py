@@ -27,7 +27,7 @@ MOST_METAL_HU = 1200.0
 FLANK_HU = 250.0
 """Voxels with more metal than this tell its surface and blur."""
 
-EDGE_PRIOR_MM, BLUR_PRIOR = 0.08, 0.05
+EDGE_PRIOR_MM, BLUR_PRIOR = 0.06, 0.05
 """Usual deviation of a fitted radius, and of the blur (relative) [ours]."""
 
 TISSUE_SPREAD_HU = 100.0
@@ -110,7 +110,9 @@ class _Flank:
         share = (across * (first @ normal) + along * (second @ normal)) / radius
         thick = thickness_mm2(region) * share**2
         sigma = np.sqrt(screw.shaft.sigma_mm**2 + thick)
-        return cls(screw, t, radius - screw.shaft.radius_mm, sigma)
+        # The half value of a blurred cylinder lies a little inside its edge.
+        inside_mm = screw.shaft.sigma_mm**2 / (2.0 * screw.shaft.radius_mm)
+        return cls(screw, t, radius - screw.shaft.radius_mm + inside_mm, sigma)
 
     def metal_hu(
         self, edge_mm: float, blur: float, used: BoolArray | None = None
