@@ -220,6 +220,71 @@ class CementElsewhere:
     centroid_lps_mm: PointLPS
 
 
+class LucencyGrade(StrEnum):
+    """What the dark rim around a screw suggests; a suspicion, never a diagnosis."""
+
+    NONE = "none"
+    SUSPICIOUS = "suspicious"
+    LOOSE = "loose"
+
+
+@dataclass(frozen=True, slots=True)
+class LucencyPart:
+    """Lucent rim along a part of a shaft.
+
+    Attributes
+    ----------
+    max_width_mm : float
+        Largest width that a patch of the rim keeps; 0 without a rim.
+    mean_width_mm : float
+        Mean over the lucent part of the rim; 0 without one.
+    arc_deg : float
+        Usual extent around the shaft where there is a rim.
+    length_fraction : float
+        Share of the part's seen length that has a rim.
+    seen_fraction : float
+        Share of the part's surface in bone that was seen.
+    length_mm : float
+        Length of the part in bone.
+    """
+
+    max_width_mm: float
+    mean_width_mm: float
+    arc_deg: float
+    length_fraction: float
+    seen_fraction: float
+    length_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lucency:
+    """Lucent rim around a screw.
+
+    Attributes
+    ----------
+    grade : LucencyGrade
+        By the limits of `cemscope.measurement.lucency.LucencySettings`.
+    whole : LucencyPart
+        Along the whole shaft in bone, cement left out.
+    pedicle, body : LucencyPart or NotAssessed
+        The same behind and in the vertebral body.
+    double_halo : bool
+        Whether a sclerotic rim bounds the lucent one.
+    cement_covered_fraction : float
+        Share of the shaft's surface in bone that cement covers; no rim there.
+    growth_mm : float or NotAssessed
+        Increase of the mean width since the baseline.
+    """
+
+    grade: LucencyGrade
+    whole: LucencyPart
+    pedicle: LucencyPart | NotAssessed
+    body: LucencyPart | NotAssessed
+    double_halo: bool
+    cement_covered_fraction: float
+    growth_mm: float | NotAssessed = NotAssessed("there is no earlier scan")
+
+
 @dataclass(frozen=True, slots=True)
 class Screw:
     """A pedicle screw.
@@ -242,6 +307,8 @@ class Screw:
         Whether cement touches the shaft.
     cement_volume_ml : float or NotAssessed
         Cement nearer to this screw than to any other of the level.
+    lucency : Lucency or NotAssessed
+        Dark rim around the shaft.
     """
 
     screw_id: str
@@ -253,6 +320,7 @@ class Screw:
     length_mm: float
     cemented: bool
     cement_volume_ml: float | NotAssessed
+    lucency: Lucency | NotAssessed = NotAssessed("the rim was not looked at")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-REPORT_SCHEMA_VERSION: Literal["1.1"] = "1.1"
+REPORT_SCHEMA_VERSION: Literal["1.2"] = "1.2"
 """Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
 
 VOLUME_DECIMALS = 3
@@ -157,6 +157,41 @@ class VertebraEntry(ReportModel):
     leaks: tuple[LeakEntry, ...]
 
 
+class LucencyPartEntry(ReportModel):
+    """Lucent rim along a part of a shaft."""
+
+    max_width_mm: float = Field(ge=0.0, description="Widest patch of the rim.")
+    mean_width_mm: float = Field(ge=0.0, description="Mean where there is a rim.")
+    arc_deg: float = Field(ge=0.0, description="Usual arc around the shaft.")
+    length_fraction: float = Field(
+        ge=0.0, le=1.0, description="Rim / seen length in bone"
+    )
+    seen_fraction: float = Field(
+        ge=0.0, le=1.0, description="Share of the surface in bone that was seen."
+    )
+
+
+class LucencyEntry(LucencyPartEntry):
+    """Lucent rim around a screw: a suspicion, to be checked on the images."""
+
+    status: Literal["assessed"] = "assessed"
+    grade: Literal["none", "suspicious", "loose"]
+    double_halo: bool = Field(description="A sclerotic rim bounds the lucent one.")
+    cement_covered_fraction: float = Field(
+        ge=0.0, le=1.0, description="Share of the surface in bone that cement covers."
+    )
+    pedicle: Assessed[LucencyPartEntry]
+    body: Assessed[LucencyPartEntry]
+
+
+class GrownLucencyEntry(LucencyEntry):
+    """The same on a follow-up scan."""
+
+    growth_mm: Assessed[float] = Field(
+        description="Change of the rim's mean width since the baseline."
+    )
+
+
 class ScrewEntry(ReportModel):
     """One pedicle screw."""
 
@@ -169,7 +204,10 @@ class ScrewEntry(ReportModel):
     length_mm: float = Field(gt=0.0)
     cemented: bool
     cement_volume_ml: Assessed[float]
-    lucency: NotAssessedEntry
+    lucency: Annotated[
+        GrownLucencyEntry | LucencyEntry | NotAssessedEntry,
+        Field(union_mode="left_to_right"),
+    ]
 
 
 class CementElsewhereEntry(ReportModel):
@@ -199,7 +237,7 @@ class TotalsEntry(ReportModel):
 class Report(ReportModel):
     """Content of ``report.json``."""
 
-    schema_version: Literal["1.1"] = REPORT_SCHEMA_VERSION
+    schema_version: Literal["1.2"] = REPORT_SCHEMA_VERSION
     software: SoftwareEntry
     series: SeriesEntry
     vertebrae: tuple[VertebraEntry, ...] = Field(description="Lowest first.")

@@ -17,6 +17,7 @@ from cemscope.measurement.augmentation import Augmentation
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import CTVolume, Notice
 from cemscope_pipelines.config import AnalysisConfig
+from cemscope_pipelines.lucency_entries import lucency_entry
 from cemscope_pipelines.report import (
     VOLUME_DECIMALS,
     CementElsewhereEntry,
@@ -40,11 +41,6 @@ LENGTH_DECIMALS = 2
 
 SPACING_DECIMALS = 6
 """mm; spacings are multiplied up, so they keep the digits of the header."""
-
-LUCENCY_NOT_MEASURED = (
-    "screw lucency is not measured by this version; growth of a lucent rim also needs "
-    "a follow-up scan"
-)
 
 
 def software_version() -> str:
@@ -197,7 +193,7 @@ def _screw_entry(screw: Screw) -> ScrewEntry:
         length_mm=_mm(screw.length_mm),
         cemented=screw.cemented,
         cement_volume_ml=_maybe(screw.cement_volume_ml, VOLUME_DECIMALS),
-        lucency=NotAssessedEntry(reason=LUCENCY_NOT_MEASURED),
+        lucency=lucency_entry(screw.lucency),
     )
 
 

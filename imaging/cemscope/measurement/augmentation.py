@@ -32,6 +32,7 @@ from cemscope.measurement.cement_volume import (
 )
 from cemscope.measurement.dense_bone import bone_notices, doubt_bone
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
+from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.refused_levels import MetalDoubts
 from cemscope.measurement.screw_cement import (
     hidden_cement_ml,
@@ -39,6 +40,7 @@ from cemscope.measurement.screw_cement import (
     screw_metal,
     shaft_doubts,
 )
+from cemscope.measurement.screw_lucency import LUCENCY, add_lucency
 from cemscope.measurement.total_cement import (
     VertebraCement,
     total_cement,
@@ -77,6 +79,7 @@ MATERIAL_NAMES = {
     LEAK: "leaked cement",
     SCREW: "screw",
     OTHER_METAL: "other metal",
+    LUCENCY: "lucency",
 }
 
 SPINE_MARGIN_MM = 40.0
@@ -93,6 +96,7 @@ class AugmentationSettings:
     cement: CementSettings = field(default_factory=CementSettings)
     volume: VolumeSettings = field(default_factory=VolumeSettings)
     leakage: LeakageSettings = field(default_factory=LeakageSettings)
+    lucency: LucencySettings = field(default_factory=LucencySettings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +107,7 @@ class Augmentation:
     ----------
     materials : LabelMap
         On the scan's grid: 1 cement within the vertebra, 2 leaked cement, 3 screw,
-        4 other metal.
+        4 other metal, 5 lucent rim of a screw.
     cement : tuple of VertebraCement
         One per vertebra of the spine, from the lowest upwards.
     leaks, elsewhere, screws, metal
@@ -112,6 +116,10 @@ class Augmentation:
         Sums over all assessed vertebrae; not assessed where none is.
     notices : tuple of Notice
         What a reader of the numbers should know.
+    models : tuple of ScrewModel
+        The fitted screws, in the order of ``screws``.
+    surfaces : tuple of LucencyMap or None
+        Their unrolled surfaces; None where it was not looked at.
     """
 
     materials: LabelMap
@@ -122,6 +130,8 @@ class Augmentation:
     metal: tuple[MetalVolume, ...]
     total: TotalCement | NotAssessed
     notices: tuple[Notice, ...]
+    models: tuple[ScrewModel, ...] = ()
+    surfaces: tuple[LucencyMap | None, ...] = ()
 
 
 def measure_augmentation(
@@ -159,15 +169,20 @@ def measure_augmentation(
         )  # fmt: skip
     found = _measure_region(ct, spine, box, settings)
     materials[box] = np.where(found.materials > 0, found.materials, materials[box])
+    screws, surfaces = add_lucency(
+        ct, spine, materials, found.models, found.screws, settings.lucency
+    )
     return Augmentation(
         LabelMap(materials, ct.geometry, MATERIAL_NAMES),
         found.cement,
         found.leaks,
         (),
-        found.screws,
+        screws,
         found.metal + metal_volumes,
         total_cement(found.cement),
         found.notices + total_notices(found.cement, spine),
+        found.models,
+        surfaces,
     )
 
 
@@ -179,6 +194,7 @@ class _RegionResult:
     screws: tuple[Screw, ...]
     metal: tuple[MetalVolume, ...]
     notices: tuple[Notice, ...]
+    models: tuple[ScrewModel, ...]
 
 
 def _measure_region(
@@ -275,6 +291,7 @@ def _measure_region(
         + bone_notices(level, found.dark_levels)
         + tuple(search.notices)
         + _cut_notices(spine, measured),
+        screws,
     )
 
 

@@ -1,0 +1,223 @@
+"""Lucent rim around a screw: its width, extent and grade, and what was not seen.
+
+Loosening shows on CT as a dark zone of 1 mm and more around the shaft, often bounded by
+a denser line, the double halo (Wu 2019, doi:10.1186/s13018-018-1046-0). Dark streaks of
+the metal look alike: places where they reign are counted as not seen.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cemscope.anatomy import VertebraLevel
+from cemscope.findings import Lucency, NotAssessed
+from cemscope.measurement.lucency_grade import judge_surface
+from cemscope.measurement.lucency_profiles import (
+    DISTANCE_MM,
+    CellState,
+    ShaftProfiles,
+    read_profiles,
+)
+from cemscope.measurement.lucency_streaks import CleanProfiles, remove_streaks
+from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
+from cemscope.measurement.lucency_widths import (
+    BoneLevels,
+    WidthMap,
+    weigh_widths,
+)
+from cemscope.segmentation.implants.screw_model import ScrewModel
+from cemscope.segmentation.scan_region import ScanRegion, box_around
+from cemscope.volume import LabelArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScrewLucency:
+    """Result for one screw, with the map it comes from where there is one."""
+
+    finding: Lucency | NotAssessed
+    surface: LucencyMap | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LucencyScan:
+    """What the rims of a scan are measured on.
+
+    Attributes
+    ----------
+    region : ScanRegion
+        Whole planes of the scan, and its vertebrae.
+    materials : ndarray of uint8
+        Cement and metal on the region's grid, numbered as in ``materials.nii.gz``.
+    slice_mm : float
+        Thickness or distance of the slices, the larger one.
+    """
+
+    region: ScanRegion
+    materials: LabelArray
+    slice_mm: float
+
+
+def measure_lucency(
+    scan: LucencyScan,
+    screws: tuple[ScrewModel, ...],
+    settings: LucencySettings | None = None,
+) -> tuple[ScrewLucency, ...]:
+    """Measure the lucent rim around every screw of a scan.
+
+    Parameters
+    ----------
+    scan
+        The scan with what was found in it.
+    screws
+        All fitted screws: their metal throws the streaks.
+    settings
+        Limits; None for the defaults.
+
+    Returns
+    -------
+    tuple of ScrewLucency
+        In the order of ``screws``.
+    """
+    settings = settings or LucencySettings()
+    if scan.slice_mm > settings.thickest_slice_mm + 1e-3:
+        reason = NotAssessed(
+            f"slices of {scan.slice_mm:.2f} mm; a rim of 1 mm needs "
+            f"{settings.thickest_slice_mm:.1f} mm or less"
+        )
+        return tuple(ScrewLucency(reason, None) for _ in screws)
+    read = [
+        read_profiles(scan.region, scan.materials, screw, settings.profiles)
+        for screw in screws
+    ]
+    marrow = [_marrow(scan.region, scan.materials, screw) for screw in screws]
+    cleaned = remove_streaks(
+        scan.region, scan.materials, screws, tuple(read), settings.profiles
+    )
+    return tuple(
+        _screw_lucency(screw, one, bone, settings)
+        for screw, one, bone in zip(screws, cleaned, marrow, strict=True)
+    )
+
+
+def _screw_lucency(
+    screw: ScrewModel,
+    cleaned: CleanProfiles | None,
+    marrow: tuple[float, float] | None,
+    settings: LucencySettings,
+) -> ScrewLucency:
+    if cleaned is None:
+        short = "the shaft is too short to be looked at"
+        return ScrewLucency(NotAssessed(short), None)
+    if marrow is None:
+        unseen = "no bone of this vertebra is seen away from the implants"
+        return ScrewLucency(NotAssessed(unseen), None)
+    profiles = cleaned.profiles
+    left = _streak_hu(profiles, marrow[0])
+    streak = np.hypot(left, UNCERTAIN_STREAK * cleaned.removed_hu)
+    levels = BoneLevels(marrow[0], 0.35 * marrow[1], streak)
+    widths = weigh_widths(profiles, screw.shaft, levels, settings.widths)
+    surface = _surface(screw, profiles, widths, levels, settings)
+    log.info(
+        "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left",
+        screw.level,
+        screw.side,
+        levels.marrow_hu,
+        cleaned.removed_hu.max(),
+        left,
+    )
+    return ScrewLucency(judge_surface(surface, settings), surface)
+
+
+UNCERTAIN_STREAK = 0.15
+"""Part of a predicted streak that may be wrong [ours]."""
+
+
+def _surface(
+    screw: ScrewModel,
+    profiles: ShaftProfiles,
+    widths: WidthMap,
+    levels: BoneLevels,
+    settings: LucencySettings,
+) -> LucencyMap:
+    state = profiles.state.copy()
+    seen = state == CellState.SEEN
+    around = profiles.hu[..., _FAR].mean(axis=-1) - levels.marrow_hu
+    streak = (around < -settings.dark_streak_hu) | (around > settings.bright_streak_hu)
+    unsure = widths.deviation_mm > settings.hidden_deviation_mm
+    endless = widths.endless > 0.5
+    state[seen & (streak | unsure | endless)] = CellState.HIDDEN
+    lucent = widths.at_least(settings.lucent_width_mm) >= settings.lucent_probability
+    # Dark marrow between a shaft and the wall of its pedicle looks like a gap: where
+    # the wall could be what bounds the dark zone, nothing is told.
+    beyond = profiles.exit_mm - widths.width_mm
+    walled = lucent & (beyond < settings.widths.cortex_mm + settings.wall_margin_mm)
+    state[seen & walled] = CellState.HIDDEN
+    width = np.where(lucent & (state == CellState.SEEN), widths.width_mm, 0.0)
+    return LucencyMap(
+        screw.level,
+        screw.side,
+        profiles.t_mm,
+        profiles.in_body,
+        state,
+        width,
+        widths.rim_hu,
+        levels.marrow_hu,
+        float(np.median(levels.streak_hu)),
+    )
+
+
+_FAR = (DISTANCE_MM >= 2.0) & (DISTANCE_MM <= 4.5)
+
+
+def _streak_hu(profiles: ShaftProfiles, marrow_hu: float) -> float:
+    """Strength of the streaks that are left, from what lasts along the shaft.
+
+    Cortex and cement only brighten: the darker bone along each direction is compared
+    with the marrow.
+    """
+    bone = profiles.state == CellState.SEEN
+    level = np.where(bone, profiles.hu[..., _FAR].mean(axis=-1), np.nan)
+    enough = bone.sum(axis=0) >= 6
+    if not enough.any():
+        return MOST_STREAK_HU
+    usual = np.nanquantile(level[:, enough], 0.25, axis=0)
+    deviation = LASTING_SHARE * float(np.median(np.abs(usual - marrow_hu)))
+    return float(np.clip(deviation, LEAST_STREAK_HU, MOST_STREAK_HU))
+
+
+LASTING_SHARE = 0.5
+"""Part of what lasts along a shaft that is streak; the rest is denser bone [ours]."""
+
+LEAST_STREAK_HU, MOST_STREAK_HU = 15.0, 500.0
+
+
+def _marrow(
+    region: ScanRegion, materials: LabelArray, screw: ScrewModel
+) -> tuple[float, float] | None:
+    """Median and deviation of the vertebra's marrow away from implants and surface."""
+    number = VertebraLevel(screw.level).number
+    box = box_around(region.labels == number, region.geometry, 2.0)
+    if box is None:
+        return None
+    spacing = region.geometry.spacing_mm
+    body = region.labels[box] == number
+    depth = ndimage.distance_transform_edt(body, sampling=spacing)
+    inside = depth >= min(SURFACE_MM, 0.5 * float(depth.max()))
+    implants = materials[box] > 0
+    if implants.any():
+        away = ndimage.distance_transform_edt(~implants, sampling=spacing)
+        inside &= away >= IMPLANT_MM
+    if inside.sum() < LEAST_VOXELS:
+        return None
+    values = region.hu[box][inside].astype(np.float64)
+    middle = float(np.median(values))
+    return middle, float(1.4826 * np.median(np.abs(values - middle)))
+
+
+SURFACE_MM, IMPLANT_MM, LEAST_VOXELS = 3.0, 5.0, 200
+"""Marrow is read so far from the body's surface and from implants, from so many voxels.
+"""
