@@ -10,9 +10,14 @@ from scipy import ndimage
 from cemscope.segmentation.canal.canal_settings import CanalSettings
 from cemscope.segmentation.canal.spinal_canal import find_canal
 from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
+from cemscope.segmentation.discs.chain_scores import ChainSettings
 from cemscope.segmentation.discs.disc import BODY_DEPTH_MM
-from cemscope.segmentation.discs.disc_evidence import HiddenParts
-from cemscope.segmentation.discs.disc_search import DiscSettings, find_discs
+from cemscope.segmentation.discs.disc_evidence import (
+    DiscSight,
+    EvidenceSettings,
+    HiddenParts,
+)
+from cemscope.segmentation.discs.disc_search import find_discs
 from cemscope.segmentation.discs.lumbosacral_bend import bent_axis
 from cemscope.segmentation.discs.tilted_columns import TiltedColumns
 from cemscope.segmentation.spine_working_volume import (
@@ -63,7 +68,9 @@ def searched(scene):
     path = find_canal(working_volume(ct, 2.0, window), CanalSettings())
     volume = working_volume(ct, 1.0, window)
     axis = spine_axis(path, volume, AxisSettings())
-    return phantom, find_discs(axis, volume, HiddenParts(), DiscSettings())
+    return phantom, find_discs(
+        axis, DiscSight(volume, HiddenParts(), EvidenceSettings()), ChainSettings()
+    )
 
 
 def plane(disc, axis):

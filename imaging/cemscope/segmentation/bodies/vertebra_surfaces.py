@@ -36,7 +36,7 @@ from cemscope.segmentation.canal.streak_planes import (
 )
 from cemscope.segmentation.ct_grid import voxel_box
 from cemscope.segmentation.discs.disc import Disc
-from cemscope.segmentation.discs.disc_evidence import HiddenParts
+from cemscope.segmentation.discs.disc_evidence import DiscSight, HiddenParts
 from cemscope.segmentation.discs.disc_room import DiscRoom, disc_room, rooms_between
 from cemscope.segmentation.discs.disc_search import DiscSettings, FoundDiscs, find_discs
 from cemscope.segmentation.spine_working_volume import (
@@ -167,11 +167,10 @@ def _disc_rows(
     Streaks imitate endplates, but elsewhere endplates show through them.
     """
     weights = settings.streaked_weights if hidden.streaked is not None else (1.0,)
+    sight = DiscSight(fine, hidden, settings.discs.evidence)
     rows: list[FoundDiscs] = []
     for weight in weights:
-        evidence = replace(settings.discs.evidence, streaked_weight=weight)
-        discs = replace(settings.discs, evidence=evidence)
-        row = find_discs(axis, fine, hidden, discs)
+        row = find_discs(axis, sight, settings.discs.chain, weight)
         if len(row.discs) > 1 and not any(row.is_like(other) for other in rows):
             rows.append(row)
     return rows

@@ -76,6 +76,13 @@ class SpineAxis:
     def __len__(self) -> int:
         return len(self.points_lps_mm)
 
+    def is_same(self, other: "SpineAxis") -> bool:
+        """Tell whether both have the same steps and frames."""
+        return all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("points_lps_mm", "superior", "posterior", "left", "wall_mm")
+        )
+
     def to_lps_mm(
         self, step: FloatArray, posterior_mm: FloatArray, left_mm: FloatArray
     ) -> FloatArray:

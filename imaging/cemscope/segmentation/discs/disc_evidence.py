@@ -29,15 +29,10 @@ class EvidenceSettings:
     ----------
     planes, pedicles
         Tunables of its parts.
-    streaked_weight : float
-        What a disc's likeness counts that rests on planes with streaks: a bright
-        streak across a body looks like an endplate, the marrow beside it like a disc.
-        Without streaks it has no meaning.
     """
 
     planes: PlaneSettings = field(default_factory=PlaneSettings)
     pedicles: PedicleSettings = field(default_factory=PedicleSettings)
-    streaked_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,18 +86,33 @@ class DiscEvidence:
         return len(self.likeness)
 
 
-def disc_evidence(
-    axis: SpineAxis,
-    volume: WorkingVolume,
-    hidden: HiddenParts,
-    settings: EvidenceSettings,
-) -> DiscEvidence:
-    """Measure the signs of discs and pedicles along the spine.
+@dataclass(frozen=True, slots=True, eq=False)
+class DiscSigns:
+    """All that is measured along an axis, before streaks are weighed.
+
+    Attributes
+    ----------
+    planes : DiscPlanes
+        Every plane that was tried, free of cement and metal.
+    clear : DiscPlanes or None
+        The same, free of streaks too; None without streaks.
+    pedicles : PedicleEvidence
+        Pedicles and foramina at the posterior wall.
+    """
+
+    planes: DiscPlanes
+    clear: DiscPlanes | None
+    pedicles: PedicleEvidence
+
+
+class DiscSight:
+    """Discs and pedicles of one scan, measured once along each axis.
+
+    Rows of discs are looked for with streaks weighed in several ways, mostly along the
+    same axes, and measuring the planes takes nearly all of that time.
 
     Parameters
     ----------
-    axis
-        The spine's axis.
     volume
         Working volume, cut at the level of cortex.
     hidden
@@ -110,10 +120,62 @@ def disc_evidence(
     settings
         Tunables.
     """
-    planes = disc_planes(axis, volume, hidden.implants, settings.planes)
-    if hidden.streaked is not None:
-        clear = disc_planes(axis, volume, hidden.streaked, settings.planes)
-        planes = planes.or_clearer(clear, settings.streaked_weight)
+
+    def __init__(
+        self, volume: WorkingVolume, hidden: HiddenParts, settings: EvidenceSettings
+    ) -> None:
+        self._volume = volume
+        self._hidden = hidden
+        self._settings = settings
+        self._measured: list[tuple[SpineAxis, DiscSigns]] = []
+
+    def along(self, axis: SpineAxis, streaked_weight: float) -> DiscEvidence:
+        """Weigh the signs along an axis.
+
+        Parameters
+        ----------
+        axis
+            The spine's axis.
+        streaked_weight
+            What a disc's likeness counts that rests on planes with streaks (0-1): a
+            bright streak across a body looks like an endplate, the marrow beside it
+            like a disc. Without streaks it has no meaning.
+        """
+        signs = self._signs(axis)
+        planes = signs.planes
+        if signs.clear is not None:
+            planes = planes.or_clearer(signs.clear, streaked_weight)
+        centres = (
+            axis.points_lps_mm
+            + axis.posterior * ((axis.wall_mm - BODY_DEPTH_MM)[:, None])
+        )
+        inside = self._volume.sample_inside(centres) > 0.5
+        return _evidence(axis, planes, signs.pedicles, centres, inside)
+
+    def _signs(self, axis: SpineAxis) -> DiscSigns:
+        for known, signs in self._measured:
+            if known.is_same(axis):
+                return signs
+        volume, hidden, settings = self._volume, self._hidden, self._settings
+        signs = DiscSigns(
+            disc_planes(axis, volume, hidden.implants, settings.planes),
+            None
+            if hidden.streaked is None
+            else disc_planes(axis, volume, hidden.streaked, settings.planes),
+            pedicle_evidence(axis, volume, settings.pedicles),
+        )
+        self._measured.append((axis, signs))
+        return signs
+
+
+def _evidence(
+    axis: SpineAxis,
+    planes: DiscPlanes,
+    pedicles: PedicleEvidence,
+    centres: FloatArray,
+    inside: npt.NDArray[np.bool_],
+) -> DiscEvidence:
+    """Take the best tilt at each step."""
     flat = planes.likeness.reshape(-1, len(axis))
     best = flat.argmax(axis=0)
     likeness = flat.max(axis=0).astype(float)
@@ -124,20 +186,9 @@ def disc_evidence(
     tilts[likeness <= 0.0] = 0.0
     every = np.arange(len(axis))
     thickness = planes.thickness_mm[sagittal, lateral, every].astype(float)
-    centres = (
-        axis.points_lps_mm + axis.posterior * (axis.wall_mm - BODY_DEPTH_MM)[:, None]
-    )
     slopes = np.tan(np.radians(tilts))
     normals = axis.superior + slopes[:, :1] * axis.posterior - slopes[:, 1:] * axis.left
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    inside = volume.sample_inside(centres) > 0.5
     return DiscEvidence(
-        planes,
-        pedicle_evidence(axis, volume, settings.pedicles),
-        likeness,
-        tilts,
-        thickness,
-        centres,
-        normals,
-        inside,
+        planes, pedicles, likeness, tilts, thickness, centres, normals, inside
     )

@@ -10,16 +10,14 @@ from cemscope.segmentation.discs.disc import BODY_DEPTH_MM, Disc
 from cemscope.segmentation.discs.disc_chain import DiscChain, best_chain
 from cemscope.segmentation.discs.disc_evidence import (
     DiscEvidence,
+    DiscSight,
     EvidenceSettings,
-    HiddenParts,
-    disc_evidence,
 )
 from cemscope.segmentation.discs.lumbosacral_bend import (
     BENDS_DEG,
     bent_axis,
     lower_part,
 )
-from cemscope.segmentation.spine_working_volume import WorkingVolume
 
 SETTLE_STEPS = 2
 """A disc is moved onto the best evidence within this many steps."""
@@ -114,9 +112,9 @@ class FoundDiscs:
 
 def find_discs(
     axis: SpineAxis,
-    volume: WorkingVolume,
-    hidden: HiddenParts,
-    settings: DiscSettings,
+    sight: DiscSight,
+    settings: ChainSettings,
+    streaked_weight: float = 1.0,
 ) -> FoundDiscs:
     """Find the discs along a spine.
 
@@ -124,19 +122,19 @@ def find_discs(
     ----------
     axis
         The spine's axis.
-    volume
-        Working volume, cut at the level of cortex.
-    hidden
-        What hides discs, on the same cubes.
+    sight
+        What discs are looked for in.
     settings
-        Tunables.
+        Tunables of the chain.
+    streaked_weight
+        What planes with streaks count (0-1).
     """
-    sight = _Sight(volume, hidden, settings)
-    links = sight.discs_along(axis)
+    search = _Search(sight, settings, streaked_weight)
+    links = search.discs_along(axis)
     if links is None:
         return FoundDiscs((), axis, ())
-    links = _with_bend(links, sight)
-    return _with_cut_ends(links, settings.chain)
+    links = _with_bend(links, search)
+    return _with_cut_ends(links, settings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,16 +149,16 @@ class _Links:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Sight:
-    """What discs are looked for in."""
+class _Search:
+    """One way to look for discs."""
 
-    volume: WorkingVolume
-    hidden: HiddenParts
-    settings: DiscSettings
+    sight: DiscSight
+    settings: ChainSettings
+    streaked_weight: float
 
     def discs_along(self, axis: SpineAxis) -> _Links | None:
-        evidence = disc_evidence(axis, self.volume, self.hidden, self.settings.evidence)
-        chain = best_chain(evidence, self.settings.chain)
+        evidence = self.sight.along(axis, self.streaked_weight)
+        chain = best_chain(evidence, self.settings)
         if chain is None:
             return None
         discs = _straightened([_settled(step, evidence) for step in chain.steps])
@@ -168,7 +166,7 @@ class _Sight:
         return _Links(axis, tuple(discs), chain, float(inside[0]), float(inside[-1]))
 
 
-def _with_bend(links: _Links, sight: _Sight) -> _Links:
+def _with_bend(links: _Links, search: _Search) -> _Links:
     """Look again below the last clear disc, along an axis that turns to the back."""
     steps, discs = links.chain.steps, links.discs
     lowest = _lowest_sure(discs, links.chain.disc_margins)
@@ -179,11 +177,11 @@ def _with_bend(links: _Links, sight: _Sight) -> _Links:
     if pivot - links.first < ROOM_SHARE * height:
         return links
     stop = min(steps[min(lowest + 2, len(steps) - 1)] + BEYOND_STEPS, len(links.axis))
-    straight = sight.discs_along(lower_part(links.axis, stop))
+    straight = search.discs_along(lower_part(links.axis, stop))
     best, best_axis = straight, links.axis
     for bend in BENDS_DEG:
         axis = bent_axis(links.axis, pivot, bend)
-        other = sight.discs_along(lower_part(axis, stop))
+        other = search.discs_along(lower_part(axis, stop))
         if other is None or not _is_believed(other, straight, steps[lowest]):
             continue
         price = BEND_PRICE if best is straight else 0.0
