@@ -311,6 +311,22 @@ def test_anchor_against_the_landmarks_is_used_but_said(marks, index, level, word
     assert words in found.notices[0].message
 
 
+@pytest.mark.parametrize(
+    ("marks", "index", "level", "words"),
+    [
+        ("S i p p p p q r", 2, "L4", "the thoracic names would be wrong by one"),
+        ("p p p q r r", 4, "T12", "the lumbar names would be wrong by one"),
+        ("p p p p p p", 1, "L5", "S1 would be L6"),
+    ],
+)
+def test_names_that_the_anchor_cannot_settle_are_said(marks, index, level, words):
+    found = name_levels(landmarks(marks), SETTINGS, (index, VertebraLevel(level)))
+    said = [n for n in found.notices if n.code == "levels_counted_from_anchor"]
+    assert len(said) == 1
+    assert words in said[0].message
+    assert found.confidence < 1.0
+
+
 @pytest.mark.parametrize("level", ["L6", "L5"])
 def test_anchor_settles_six_lumbar_vertebrae(level):
     marks = landmarks("S i p p p p q r")

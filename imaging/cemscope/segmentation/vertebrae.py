@@ -101,7 +101,8 @@ def find_vertebrae(
         Labels on the scan's grid, vertebrae from the lowest to the highest, the
         canal, and notices: ``levels_not_told``, ``levels_from_sacrum_only``,
         ``levels_from_ribs_only``, ``transitional_anatomy``, ``anchor_conflict``,
-        ``thoracic_levels_from_lowest_ribs``, ``vertebra_row_doubtful``,
+        ``thoracic_levels_from_lowest_ribs``, ``levels_counted_from_anchor``,
+        ``vertebra_row_doubtful``,
         ``spine_not_followed`` per end, and ``outline_doubtful`` per vertebra.
 
     Raises

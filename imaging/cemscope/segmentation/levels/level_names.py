@@ -295,10 +295,36 @@ def _from_anchor(
             conflicts.append(f"the lowest ribs would belong to {name}")
     notices = _broken(reading, levels)
     confidence = settings.broken_row_confidence if notices else 1.0
+    if unsure := _beyond_anchor(level, levels, reading):
+        notices += (level_notices.beyond_anchor(level.name, "; ".join(unsure)),)
+        confidence *= settings.agreed_confidence
     if conflicts:
         conflict = level_notices.anchor_conflict(level.name, conflicts)
         notices, confidence = (conflict, *notices), ANCHOR_CONFLICT_CONFIDENCE
     return LevelNames(levels, confidence, notices)
+
+
+def _beyond_anchor(
+    anchor: VertebraLevel,
+    levels: tuple[VertebraLevel | None, ...],
+    reading: _Reading,
+) -> tuple[str, ...]:
+    """Tell which names one anchor cannot settle; the last ribs may be the 11th."""
+    names = [level.name for level in levels if level is not None]
+    unsure: list[str] = []
+    if anchor.name in ("T13", "L6"):
+        return ()  # the user has seen how many there are
+    if anchor.name[0] in "LS" and any(name[0] == "T" for name in names):
+        unsure.append(
+            "with 11 or 13 pairs of ribs the thoracic names would be wrong by one"
+        )
+    if anchor.name[0] == "T" and any(name[0] in "LS" for name in names):
+        unsure.append(
+            "with 11 or 13 pairs of ribs the lumbar names would be wrong by one"
+        )
+    if anchor.name != "S1" and "S1" in names and reading.sacrum is None:
+        unsure.append("with six lumbar vertebrae S1 would be L6")
+    return tuple(unsure)
 
 
 def _from_number(count: int, shift: int) -> tuple[VertebraLevel | None, ...]:

@@ -45,6 +45,23 @@ def thoracic_from_ribs() -> Notice:
     )
 
 
+def beyond_anchor(name: str, unsure: str) -> Notice:
+    """Say which names rest on a usual number of vertebrae beyond the anchor.
+
+    Parameters
+    ----------
+    name
+        Level that the user named.
+    unsure
+        Which names, and what would shift them.
+    """
+    return Notice(
+        "levels_counted_from_anchor",
+        f"All names are counted from {name}, which the user named, with the usual "
+        f"number of vertebrae: {unsure}. Check the names beyond.",
+    )
+
+
 def not_told(reason: str) -> Notice:
     """Say why the vertebrae have relative names, and what to do."""
     return Notice(
