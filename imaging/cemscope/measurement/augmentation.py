@@ -31,6 +31,8 @@ from cemscope.measurement.cement_volume import (
     measure_volumes,
 )
 from cemscope.measurement.dense_bone import bone_notices, doubt_bone
+from cemscope.measurement.distant_cement import SpinalCement, find_distant_cement
+from cemscope.measurement.distant_rules import DistantSettings
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
 from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.refused_levels import MetalDoubts
@@ -96,6 +98,7 @@ class AugmentationSettings:
     cement: CementSettings = field(default_factory=CementSettings)
     volume: VolumeSettings = field(default_factory=VolumeSettings)
     leakage: LeakageSettings = field(default_factory=LeakageSettings)
+    elsewhere: DistantSettings = field(default_factory=DistantSettings)
     lucency: LucencySettings = field(default_factory=LucencySettings)
 
 
@@ -159,8 +162,8 @@ def measure_augmentation(
     distant = find_distant_metal(ct, box, settings.metal)
     for _, inside, part in distant:
         materials[part][inside] = OTHER_METAL
-    metal_volumes = tuple(volume for volume, _, _ in distant)
     if box is None or not spine.vertebrae:
+        metal_volumes = tuple(volume for volume, _, _ in distant)
         return Augmentation(
             LabelMap(materials, ct.geometry, MATERIAL_NAMES),
             (), (), (), (), metal_volumes,
@@ -169,6 +172,8 @@ def measure_augmentation(
         )  # fmt: skip
     found = _measure_region(ct, spine, box, settings)
     materials[box] = np.where(found.materials > 0, found.materials, materials[box])
+    away = find_distant_cement(ct, spine, found.known, settings.elsewhere)
+    metal_volumes = away.mark(materials, LEAK, distant)
     screws, surfaces = add_lucency(
         ct, spine, materials, found.models, found.screws, settings.lucency
     )
@@ -176,11 +181,11 @@ def measure_augmentation(
         LabelMap(materials, ct.geometry, MATERIAL_NAMES),
         found.cement,
         found.leaks,
-        (),
+        away.findings,
         screws,
         found.metal + metal_volumes,
         total_cement(found.cement),
-        found.notices + total_notices(found.cement, spine),
+        found.notices + away.notices + total_notices(found.cement, spine),
         found.models,
         surfaces,
     )
@@ -195,6 +200,7 @@ class _RegionResult:
     metal: tuple[MetalVolume, ...]
     notices: tuple[Notice, ...]
     models: tuple[ScrewModel, ...]
+    known: SpinalCement
 
 
 def _measure_region(
@@ -235,7 +241,7 @@ def _measure_region(
     names = tuple((v.level.name, v.body_volume_ml) for v in spine.vertebrae)
     clusters: list[CementCluster] = []
     leaks: list[Leak] = []
-    measured: tuple[CementVolume | None, ...] = (None,) * len(names)
+    measured: tuple[CementVolume | NotAssessed | None, ...] = (None,) * len(names)
     refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
     doubts = shaft_doubts(screws, spine, level)
     if level is not None:
@@ -255,14 +261,19 @@ def _measure_region(
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
             filled &= ~np.isin(owners.owner, refused)
             view[filled] = np.where(numbers[filled] > 0, LEAK, CEMENT)
-        measured = measure_volumes(
+        summed = measure_volumes(
             tuple(clusters),
             names,
             ScanModel(level, levels, quality),
             doubts,
             settings.volume,
         )
-        measured = doubt_bone(measured, level, found.dark_levels)
+        measured = doubt_bone(summed, level, found.dark_levels)
+    # Where no level is sure to hold cement, its brightness is not known.
+    sure = any(
+        isinstance(value, CementVolume) and name not in untold
+        for value, (name, _) in zip(measured, names, strict=True)
+    )
     beside = shell_ml(region, spine, tissue)
     cement = tuple(
         _vertebra_cement(
@@ -292,6 +303,14 @@ def _measure_region(
         + tuple(search.notices)
         + _cut_notices(spine, measured),
         screws,
+        SpinalCement(
+            region,
+            materials > 0,
+            materials >= SCREW,
+            tuple((c.fractions.part.region.box, c.fractions.halo) for c in clusters),
+            level if sure else None,
+            levels,
+        ),
     )
 
 
@@ -311,7 +330,7 @@ def _blur_mm(screws: tuple[ScrewModel, ...]) -> float:
 
 
 def _vertebra_cement(
-    spine: Spine, index: int, value: CementVolume | None, limit_ml: float
+    spine: Spine, index: int, value: CementVolume | NotAssessed | None, limit_ml: float
 ) -> VertebraCement:
     vertebra = spine.vertebrae[index]
     name = vertebra.level.name
@@ -330,13 +349,7 @@ def _notices(
     screws: tuple[ScrewModel, ...],
     level: CementLevel | None,
 ) -> tuple[Notice, ...]:
-    notices = [
-        Notice(
-            "elsewhere_not_searched",
-            "Cement far from the vertebrae (great veins, lungs) was not searched "
-            "for: an empty list of cement elsewhere does not exclude it.",
-        )
-    ]
+    notices: list[Notice] = []
     if level is not None and level.clipped:
         notices.append(
             Notice(
@@ -368,7 +381,7 @@ def _notices(
 
 
 def _cut_notices(
-    spine: Spine, measured: tuple[CementVolume | None, ...]
+    spine: Spine, measured: tuple[CementVolume | NotAssessed | None, ...]
 ) -> tuple[Notice, ...]:
     return tuple(
         Notice(
