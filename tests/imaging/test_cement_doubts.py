@@ -38,13 +38,21 @@ def measured(level: str, volume_ml: float) -> CementVolume:
 def test_what_is_darker_than_the_scans_cement_is_bone_with_an_upper_end() -> None:
     values = (measured("L2", 0.3), None, measured("L4", 2.0))
     island, empty, cement = doubt_bone(values, STRONG, frozenset({"L2"}))
-    assert island is not None
+    assert isinstance(island, CementVolume)
     assert island.volume_ml == 0.0
     assert (island.interval.low_ml, island.interval.high_ml) == (0.0, 0.33)
     assert empty is None
     assert cement is values[2]
     assert [n.code for n in bone_notices(STRONG, frozenset({"L2"}))] == ["dense_bone"]
     assert bone_notices(None, frozenset()) == ()
+
+
+def test_what_is_dark_and_larger_than_islands_is_not_assessed() -> None:
+    values = (measured("L2", 1.1 * ISLAND_ML), measured("L3", 0.9 * ISLAND_ML))
+    large, small = doubt_bone(values, STRONG, frozenset({"L2", "L3"}))
+    assert isinstance(large, NotAssessed)
+    assert "larger than bone islands" in large.reason
+    assert isinstance(small, CementVolume)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +69,7 @@ def test_small_dark_cement_may_be_nothing(
     level: CementLevel, volume_ml: float, to_nothing: bool
 ) -> None:
     (value,) = doubt_bone((measured("L2", volume_ml),), level, frozenset())
-    assert value is not None
+    assert isinstance(value, CementVolume)
     assert value.volume_ml == volume_ml
     assert (value.interval.low_ml == 0.0) is to_nothing
     assert value.interval.high_ml == pytest.approx(1.1 * volume_ml)

@@ -64,6 +64,9 @@ class FractionMap:
         Voxels at the ceiling.
     background, pure_hu : ndarray of float32
         Local tissue and local pure cement, HU.
+    continued : ndarray of float32
+        Shares as another model of the rim has them: those of the nearest voxels
+        outside the shell, whatever the contour of the layers says.
     """
 
     part: CementRegion
@@ -73,6 +76,7 @@ class FractionMap:
     saturated: BoolArray
     background: Float32Array
     pure_hu: Float32Array
+    continued: Float32Array
 
 
 def map_fractions(
@@ -110,10 +114,14 @@ def map_fractions(
     halo &= ~_is_faint(fraction, halo & ~part.shell, spacing, faint)
     fraction = np.where(halo & ~part.shell, fraction, 0.0).astype(np.float32)
     shell = part.shell & ~part.forbidden
+    continued = fraction
     if shell.any():
-        fraction = _continue_into_shell(fraction, shell, part)
+        continued = _continue_into_shell(fraction, shell, part)
+        fraction = _with_layers(continued.copy(), shell, part)
     counted = halo | (shell & (fraction > 0))
-    return FractionMap(part, fraction, counted, shell, saturated, background, pure)
+    return FractionMap(
+        part, fraction, counted, shell, saturated, background, pure, continued
+    )
 
 
 FAINT_SHARE = 0.1
@@ -234,7 +242,7 @@ def _continue_into_shell(
     )
     continued = np.clip(fraction[tuple(index)], 0.0, 1.0)
     result = np.where(shell, continued * (1.0 - part.metal), fraction)
-    return _with_layers(result.astype(np.float32), shell, part)
+    return np.asarray(result, np.float32)
 
 
 def _with_layers(

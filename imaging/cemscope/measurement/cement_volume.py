@@ -1,6 +1,6 @@
 """Cement volume per vertebra with a 95 % interval."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ from scipy import special
 from cemscope.findings import CementVolume, Interval
 from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.cement_fraction import (
+    RIM_OVER_CORE,
     FractionMap,
     ImageQuality,
     Ownership,
@@ -52,6 +53,9 @@ class VolumeSettings:
     model_uncertainty
         Relative standard uncertainty for what the model leaves out (beam hardening,
         cement mixed with bone).
+    disagreement
+        Standard uncertainty beside metal over the difference that another model of
+        rim or local brightness makes.
     """
 
     comparison_threshold_hu: float = 800.0
@@ -59,6 +63,7 @@ class VolumeSettings:
     radius_uncertainty_mm: float = 0.12
     background_uncertainty_hu: float = 25.0
     model_uncertainty: float = 0.03
+    disagreement: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,11 +87,15 @@ class ShaftDoubt:
         Standard uncertainty of the worst radius; 0 without a shaft.
     inside_ml : float
         Cement that the bores of cannulated shafts may hold.
+    wrapped_ml : float
+        Standard uncertainty of cement as bright as a shaft that may have been taken for
+        a part of it.
     """
 
     hidden_ml: float
     radius_mm: float
     inside_ml: float = 0.0
+    wrapped_ml: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,7 @@ def measure_volumes(
         None for a vertebra without cement.
     """
     count = len(bodies) + 1
-    sums = _Sums(*(np.zeros(count) for _ in range(11)))
+    sums = _Sums(*(np.zeros(count) for _ in fields(_Sums)))
     for cluster in clusters:
         _add(sums, cluster, scan, settings)
     results: list[CementVolume | None] = []
@@ -135,11 +144,12 @@ def measure_volumes(
         if volume <= 0.0:
             results.append(None)
             continue
-        radius_mm = max(settings.radius_uncertainty_mm, doubts[number - 1].radius_mm)
+        doubt = doubts[number - 1]
+        radius_mm = max(settings.radius_uncertainty_mm, doubt.radius_mm)
         deviation = float(
             np.sqrt(
                 sums.noise[number]
-                + doubts[number - 1].hidden_ml ** 2
+                + doubt.hidden_ml**2
                 + (0.5 * (sums.darker[number] - sums.brighter[number])) ** 2
                 + (0.5 * (sums.background_low[number] - sums.background_high[number]))
                 ** 2
@@ -147,18 +157,19 @@ def measure_volumes(
                 + (settings.shell_uncertainty * sums.shell[number]) ** 2
                 + (radius_mm / SHELL_MM * sums.shell[number]) ** 2
                 + (settings.model_uncertainty * volume) ** 2
+                + settings.disagreement**2 * sums.disagreement(number, doubt)
             )
         )
         intrabody = float(sums.intrabody[number])
-        # Bores are not measured: they can only add.
-        inside_ml = doubts[number - 1].inside_ml
+        # Bores are not measured, nor what shafts have swallowed: they can only add.
+        added_ml = float(np.hypot(doubt.inside_ml, Z95 * doubt.wrapped_ml))
         results.append(
             CementVolume(
                 level=name,
                 volume_ml=volume,
                 interval=Interval(
                     max(volume - Z95 * deviation, 0.0),
-                    volume + float(np.hypot(Z95 * deviation, inside_ml)),
+                    volume + float(np.hypot(Z95 * deviation, added_ml)),
                 ),
                 threshold_volume_ml=float(sums.threshold[number]),
                 intrabody_ml=intrabody,
@@ -171,7 +182,10 @@ def measure_volumes(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sums:
-    """mL (variances: mL squared) per vertebra; index 0 is no vertebra."""
+    """mL (variances: mL squared) per vertebra; index 0 is no vertebra.
+
+    ``other_...`` are differences that other models make.
+    """
 
     volume: FloatArray
     intrabody: FloatArray
@@ -184,6 +198,15 @@ class _Sums:
     brighter: FloatArray
     background_low: FloatArray
     background_high: FloatArray
+    other_rim: FloatArray
+    other_level: FloatArray
+
+    def disagreement(self, number: int, doubt: ShaftDoubt) -> float:
+        """Squared differences of other models beside metal; 0 without a shaft."""
+        if doubt.radius_mm <= 0.0:
+            return 0.0
+        others = (self.other_rim, self.other_level)
+        return float(sum(other[number] ** 2 for other in others))
 
 
 def _add(
@@ -220,15 +243,21 @@ def _add(
     sums.fringe[:] += FRINGE_SHARE * np.abs(total(share * fringe))
     open_voxels = direct & ~maps.saturated
 
-    def variant(level_shift_hu: float, shift_hu: float) -> FloatArray:
+    def variant(
+        level_shift_hu: float,
+        shift_hu: float,
+        pure_hu: npt.NDArray[np.float32] = maps.pure_hu,
+    ) -> FloatArray:
         changed = share_of_cement(
             maps.part.tissue_hu,
             maps.background + np.float32(shift_hu),
-            maps.pure_hu + np.float32(level_shift_hu),
+            pure_hu + np.float32(level_shift_hu),
             scan.levels.noise_hu,
         )
         if scan.level.clipped and level_shift_hu:
             changed = np.where(maps.saturated, raised(level_shift_hu), changed)
+        elif scan.level.clipped:
+            changed = np.where(maps.saturated, share, changed)
         return total(np.where(open_voxels | deep_voxels, changed, share))
 
     def raised(level_shift_hu: float) -> npt.NDArray[np.float32]:
@@ -247,6 +276,11 @@ def _add(
     sums.brighter[:] += variant(spread, 0.0)
     sums.background_low[:] += variant(0.0, -shift)
     sums.background_high[:] += variant(0.0, shift)
+    usual = variant(0.0, 0.0)
+    rim = 1.0 if scan.level.clipped else RIM_OVER_CORE
+    whole_scan = np.full_like(maps.pure_hu, rim * scan.level.hu)
+    sums.other_rim[:] += total(maps.continued - share)
+    sums.other_level[:] += variant(0.0, 0.0, pure_hu=whole_scan) - usual
 
 
 def detection_limit_ml(

@@ -3,13 +3,14 @@
 Bone islands (enostoses) read 900 HU and more and reach what weakly opaque cement reads
 (Ulano 2016, doi:10.2214/AJR.15.15729); most are smaller than 1 cm. A scan's cement is
 of one mixture: what is far darker than it, and no brighter than bone, is taken for bone
-with what it would hold as upper end. Where the only dense matter is that dark and that
-small, the interval reaches down to nothing.
+with what it would hold as upper end; what is larger than islands are is neither, and is
+not assessed. Where the only dense matter is that dark and that small, the interval
+reaches down to nothing.
 """
 
 from dataclasses import replace
 
-from cemscope.findings import CementVolume, Interval
+from cemscope.findings import CementVolume, Interval, NotAssessed
 from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.volume import Notice
 
@@ -24,8 +25,8 @@ def doubt_bone(
     measured: tuple[CementVolume | None, ...],
     level: CementLevel,
     dark_levels: frozenset[str],
-) -> tuple[CementVolume | None, ...]:
-    """Say with the interval what may be bone.
+) -> tuple[CementVolume | NotAssessed | None, ...]:
+    """Say with the interval what may be bone, and what cannot be told.
 
     Parameters
     ----------
@@ -41,9 +42,15 @@ def doubt_bone(
 
 def _doubted(
     value: CementVolume | None, level: CementLevel, dark_levels: frozenset[str]
-) -> CementVolume | None:
+) -> CementVolume | NotAssessed | None:
     if value is None:
         return None
+    if value.level in dark_levels and value.volume_ml >= ISLAND_ML:
+        return NotAssessed(
+            f"dense matter ({value.volume_ml:.1f} mL if it is cement) is far darker "
+            "than this scan's cement and larger than bone islands are: cement of "
+            "another mixture, or sclerosis"
+        )
     if value.level in dark_levels:
         return CementVolume(
             level=value.level,
@@ -68,8 +75,9 @@ def bone_notices(
         Notice(
             "dense_bone",
             f"Dense matter in {name} is far darker than this scan's cement and no "
-            "brighter than bone: it was taken for bone (bone island, sclerosis). Its "
-            "interval reaches to what it would hold as cement.",
+            "brighter than bone: it was not counted as cement (bone island, "
+            "sclerosis). Its interval reaches to what it would hold as cement, unless "
+            "it is too large for an island: then it is not assessed.",
         )
         for name in sorted(dark_levels)
     ]

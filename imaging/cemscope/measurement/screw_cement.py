@@ -12,7 +12,7 @@ from cemscope.measurement.cement_volume import (
 )
 from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.implants.metal import SpinalMetal
-from cemscope.segmentation.implants.screws import ScrewModel
+from cemscope.segmentation.implants.screws import ScrewModel, held_length_mm
 from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.spine import Spine
 
@@ -101,27 +101,31 @@ def shaft_doubts(
     """
     doubts = []
     for vertebra in spine.vertebrae:
-        variance, radius_mm, inside_ml = 0.0, 0.0, 0.0
+        variance, radius_mm, inside_ml, wrapped = 0.0, 0.0, 0.0, 0.0
         for screw in screws:
             if screw.level != vertebra.level.name:
                 continue
-            alike = (
-                level is not None
-                and not level.clipped
-                and level.hu > ALIKE_SHARE * screw.shaft.metal_hu
-            )
+            alike = level is not None and level.hu > ALIKE_SHARE * screw.shaft.metal_hu
             inside_ml += BORE_AREA_MM2 * BORE_FILL_MM / 1000.0
             tip_mm = screw.tip_uncertainty_mm
             deviation_mm = screw.shaft.radius_deviation_mm
             if alike:
                 tip_mm = max(tip_mm, ALIKE_TIP_MM)
                 deviation_mm = max(deviation_mm, ALIKE_RADIUS_MM)
+                around_mm = 2.0 * np.pi * screw.shaft.radius_mm
+                held_mm = min(held_length_mm(screw, spine), LONGEST_WRAP_MM)
+                area_mm2 = around_mm * held_mm
+                wrapped += (WRAP_SHARE * deviation_mm * area_mm2 / 1000.0) ** 2
             radius_mm = max(radius_mm, deviation_mm)
             if tip_mm > 1.0:
                 area_mm2 = np.pi * screw.thread.metal_radius_mm**2
                 # The tip lies anywhere in the range: a uniform distribution.
                 variance += float(area_mm2 * tip_mm / np.sqrt(3.0) / 1000.0) ** 2
-        doubts.append(ShaftDoubt(float(np.sqrt(variance)), radius_mm, inside_ml))
+        doubts.append(
+            ShaftDoubt(
+                float(np.sqrt(variance)), radius_mm, inside_ml, float(np.sqrt(wrapped))
+            )
+        )
     return tuple(doubts)
 
 
@@ -152,6 +156,10 @@ where the radius is not known, by the shell's nominal width [ours]."""
 
 ALIKE_SHARE = 0.7
 """Cement brighter than this share of a shaft hides its edge [ours]."""
+
+LONGEST_WRAP_MM, WRAP_SHARE = 35.0, 0.5
+"""Cement follows a shaft along the pedicle and body at most; how likely it does so
+unseen [ours]."""
 
 ALIKE_TIP_MM, ALIKE_RADIUS_MM = 4.0, 0.3
 """How far cement as bright as the shaft draws its tip and edge out on simulated

@@ -92,10 +92,13 @@ def estimate_taper(
 ) -> float:
     """Length of the tip's cone from how the bright core narrows.
 
-    Where the tip is hidden in clipped cement, one and a half radii: the usual tip.
+    On a clipped scan cement around the tip can be as bright as the level at which the
+    edge is read, and fills what the cone leaves: the more so, the more the usual tip
+    counts.
     """
+    usual = USUAL_TAPER_RADII * shaft.radius_mm
     if tip.uncertainty_mm > 2.0:
-        return 1.5 * shaft.radius_mm
+        return usual
     t = tip.t_mm - np.arange(0.25, 22.0, AXIAL_STEP_MM)[::-1]
     sections = CrossSections.sample(region, axis, t)
     r = sections.radius_mm
@@ -114,4 +117,16 @@ def estimate_taper(
     share = np.clip(1.0 + (edge[near] - shaft_edge) / shaft.radius_mm, 0.0, 1.0)
     missing_mm = float(np.sum(1.0 - share**2)) * AXIAL_STEP_MM
     # A cone lacks two thirds of its cylinder.
-    return float(np.clip(1.5 * missing_mm, 0.0, MAXIMUM_TAPER_MM))
+    seen = float(np.clip(1.5 * missing_mm, 0.0, MAXIMUM_TAPER_MM))
+    around = float(np.median(ring[near])) / level
+    hidden = float(np.interp(around, TIP_IN_CEMENT, (0.0, 1.0)))
+    hidden *= ceiling_hu is not None
+    return (1.0 - hidden) * seen + hidden * max(seen, usual)
+
+
+USUAL_TAPER_RADII = 1.5
+"""Tips of pedicle screws narrow along 3 to 8 mm [ours]."""
+
+TIP_IN_CEMENT = (0.85, 1.0)
+"""Brightness around a tip over that at which its edge is read: below the first the cone
+is seen, above the second it is not [ours]."""

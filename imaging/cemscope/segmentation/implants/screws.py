@@ -351,9 +351,9 @@ def _without_duplicates(
         )
         if twin is None:
             kept.append(model)
-        elif _held_length_mm(model, spine) > _held_length_mm(kept[twin], spine):
+        elif held_length_mm(model, spine) > held_length_mm(kept[twin], spine):
             kept[twin] = model
-    held = {id(k): _held_length_mm(k, spine) for k in kept}
+    held = {id(k): held_length_mm(k, spine) for k in kept}
     longest: dict[tuple[str, Side], ScrewModel] = {}
     for model in sorted(kept, key=lambda k: held[id(k)]):
         longest[model.level, model.side] = model
@@ -374,7 +374,7 @@ def _same_screw(first: ScrewModel, second: ScrewModel) -> bool:
     return bool(tips < 10.0 and heads < 10.0)
 
 
-def _held_length_mm(model: ScrewModel, spine: Spine) -> float:
+def held_length_mm(model: ScrewModel, spine: Spine) -> float:
     """Length of the axis inside or beside the body and arch of its vertebra."""
     vertebra = spine.vertebra(model.level)
     t = np.arange(0.0, model.tip_mm, 0.5)
