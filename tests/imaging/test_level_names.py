@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from cemscope.anatomy import VertebraLevel
+from cemscope.segmentation.levels.anchored_names import names_from_anchor
 from cemscope.segmentation.levels.level_landmarks import (
     BodyShape,
     LevelLandmarks,
@@ -289,7 +290,7 @@ def test_the_width_of_the_bodies_alone_names_nothing():
 )
 def test_anchor_names_everything(index, level, expected):
     anchor = (index, VertebraLevel(level))
-    found = name_levels(landmarks("p p p p"), SETTINGS, anchor)
+    found = names_from_anchor(landmarks("p p p p"), SETTINGS, anchor)
     assert names_of(found) == expected
     assert found.confidence == 1.0
     assert not found.notices
@@ -304,7 +305,8 @@ def test_anchor_names_everything(index, level, expected):
     ],
 )
 def test_anchor_against_the_landmarks_is_used_but_said(marks, index, level, words):
-    found = name_levels(landmarks(marks), SETTINGS, (index, VertebraLevel(level)))
+    anchor = (index, VertebraLevel(level))
+    found = names_from_anchor(landmarks(marks), SETTINGS, anchor)
     assert names_of(found)[index] == level
     assert found.confidence == 0.5
     assert found.notices[0].code == "anchor_conflict"
@@ -316,11 +318,12 @@ def test_anchor_against_the_landmarks_is_used_but_said(marks, index, level, word
     [
         ("S i p p p p q r", 2, "L4", "the thoracic names would be wrong by one"),
         ("p p p q r r", 4, "T12", "the lumbar names would be wrong by one"),
-        ("p p p p p p", 1, "L5", "S1 would be L6"),
+        ("? p p p p p", 1, "L5", "S1 would be L6"),
     ],
 )
 def test_names_that_the_anchor_cannot_settle_are_said(marks, index, level, words):
-    found = name_levels(landmarks(marks), SETTINGS, (index, VertebraLevel(level)))
+    anchor = (index, VertebraLevel(level))
+    found = names_from_anchor(landmarks(marks), SETTINGS, anchor)
     said = [n for n in found.notices if n.code == "levels_counted_from_anchor"]
     assert len(said) == 1
     assert words in said[0].message
@@ -330,15 +333,32 @@ def test_names_that_the_anchor_cannot_settle_are_said(marks, index, level, words
 @pytest.mark.parametrize("level", ["L6", "L5"])
 def test_anchor_settles_six_lumbar_vertebrae(level):
     marks = landmarks("S i p p p p q r")
-    found = name_levels(marks, SETTINGS, (1, VertebraLevel(level)))
+    found = names_from_anchor(marks, SETTINGS, (1, VertebraLevel(level)))
     assert names_of(found)[:2] == ["S1", level]
     # L6 explains both landmarks; L5 leaves the lowest ribs to T11.
     assert (found.confidence == 1.0) is (level == "L6")
 
 
+@pytest.mark.parametrize(
+    ("marks", "index", "level", "expected"),
+    [
+        ("S i p p p p q r", 5, "L2", ["S1", "L6", "L5"]),
+        ("S i p p p p", 2, "L5", ["S1", "L6", "L5"]),
+        # The sacrum lies below the view, and what would be S1 has no alae.
+        ("i p p p p q r", 1, "L5", ["L6", "L5", "L4"]),
+    ],
+)
+def test_a_sixth_lumbar_vertebra_is_named_by_the_sacrum(marks, index, level, expected):
+    anchor = (index, VertebraLevel(level))
+    found = names_from_anchor(landmarks(marks), SETTINGS, anchor)
+    assert names_of(found)[:3] == expected
+    assert "transitional_anatomy" in codes_of(found)
+    assert found.confidence < 1.0
+
+
 def test_anchor_does_not_hide_a_broken_row():
     bodies = row([34, 34, 68, 34])
-    found = name_levels(
+    found = names_from_anchor(
         landmarks("p p p p p", bodies), SETTINGS, (0, VertebraLevel("L5"))
     )
     assert names_of(found) == ["L5", "L4", "L3", "L2", "L1"]

@@ -31,6 +31,7 @@ from cemscope.segmentation.bodies.vertebral_arches import (
 )
 from cemscope.segmentation.canal.canal_lumen import LumenSettings, canal_lumen
 from cemscope.segmentation.ct_grid import Box, box_corners, voxel_box, voxels_inside
+from cemscope.segmentation.levels.anchored_names import names_from_anchor
 from cemscope.segmentation.levels.level_names import (
     LevelNames,
     LevelSettings,
@@ -198,7 +199,8 @@ def _names(
         index = _body_at(np.array(anchor.point_lps_mm), found, arches)
     else:
         index = _lowest_complete(found, anchor.level, settings.levels)
-    return name_levels(landmarks, settings.levels, (index, anchor.level), margins)
+    anchored = (index, anchor.level)
+    return names_from_anchor(landmarks, settings.levels, anchored, margins)
 
 
 def _lowest_complete(

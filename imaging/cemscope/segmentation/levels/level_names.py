@@ -4,7 +4,7 @@ A shifted name makes every number of a report wrong. All counts of the vertebrae
 weighed (see `level_posterior`); names are given only where the sacrum or the lowest
 ribs are in view and one shift is likely enough. What a radiologist would note
 (transitional vertebrae, an unusual count, a break in the row) is said. The user's
-anchor overrides all of it.
+anchor overrides all of it (see `anchored_names`).
 """
 
 import math
@@ -36,9 +36,6 @@ from cemscope.segmentation.levels.vertebra_chain import (
     is_even_at,
 )
 from cemscope.volume import Notice
-
-ANCHOR_CONFLICT_CONFIDENCE = 0.5
-"""Confidence of the user's word where landmarks speak against it."""
 
 EVEN_BREAK, AGREED_BREAK, MARGIN_WEIGHT = 0.5, 0.1, 3.0
 """Without any margin one disc more or less is as likely; with sacrum and ribs the usual
@@ -115,7 +112,7 @@ class LevelNames:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class RowReading:
     """What the landmarks say.
 
     Attributes
@@ -151,10 +148,9 @@ class _Reading:
 def name_levels(
     landmarks: tuple[LevelLandmarks, ...],
     settings: LevelSettings,
-    anchor: tuple[int, VertebraLevel] | None = None,
     chain_margins: Sequence[float] | None = None,
 ) -> LevelNames:
-    """Name vertebrae by sacrum, ribs or the user's anchor.
+    """Name vertebrae by sacrum and ribs.
 
     Parameters
     ----------
@@ -162,15 +158,11 @@ def name_levels(
         One per vertebra, from the lowest upwards.
     settings
         Tunables.
-    anchor
-        Index of a vertebra and the level that the user says it is.
     chain_margins
         Per vertebra, how clearly the discs round it were found (`FoundBody`); None
         where that is not known.
     """
-    reading = _read(landmarks, settings, chain_margins)
-    if anchor is not None:
-        return _from_anchor(len(landmarks), anchor, reading, settings)
+    reading = read_row(landmarks, settings, chain_margins)
     shift = reading.posterior.best_shift()
     confidence = reading.posterior.of_shift(shift) * _unbroken(reading)
     variants = transitions(reading.levels, reading.posterior, settings.transitions)
@@ -185,7 +177,7 @@ def name_levels(
         levels = _from_number(len(landmarks), shift)
     else:
         levels = tuple(VertebraLevel(f"V{k + 1}") for k in range(len(landmarks)))
-    notices = (*variants, *_broken(reading, levels))
+    notices = (*variants, *broken_row_notices(reading, levels))
     if reason is not None:
         return LevelNames(levels, 0.0, (level_notices.not_told(reason), *notices))
     if reading.doubts:
@@ -217,7 +209,7 @@ def sacral_indices(
         Indices of the first sacral segment and of what lies below it, if it is more
         likely than not that it is in view.
     """
-    posterior = _read(landmarks, settings, None).posterior
+    posterior = read_row(landmarks, settings, None).posterior
     sacral = 0.0
     for index in range(len(landmarks) - 1, -1, -1):
         sacral += posterior.of_sacrum(index)
@@ -227,7 +219,7 @@ def sacral_indices(
 
 
 def _why_not(
-    reading: _Reading, confidence: float, settings: LevelSettings
+    reading: RowReading, confidence: float, settings: LevelSettings
 ) -> str | None:
     """Say why names must be declined; None if they need not."""
     sacrum, ribs = reading.sacrum, reading.lowest_ribs
@@ -254,9 +246,10 @@ def _why_not(
     return None
 
 
-def _broken(
-    reading: _Reading, levels: tuple[VertebraLevel | None, ...]
+def broken_row_notices(
+    reading: RowReading, levels: tuple[VertebraLevel | None, ...]
 ) -> tuple[Notice, ...]:
+    """Say where the row may be broken, by the names that the vertebrae got."""
     names = ["what lies below S1" if lv is None else lv.name for lv in levels]
     notices = [level_notices.broken_row(doubt, names) for doubt in reading.doubts]
     if reading.weak:
@@ -265,66 +258,13 @@ def _broken(
     return tuple(notices)
 
 
-def _unbroken(reading: _Reading) -> float:
+def _unbroken(reading: RowReading) -> float:
     """Probability that no disc was missed or invented, as far as the discs tell."""
     if not reading.weak:
         return 1.0
     weakest = max(min(margin for _, margin in reading.weak), 0.0)
     even = AGREED_BREAK if reading.agreed else EVEN_BREAK
     return 1.0 - even * math.exp(-MARGIN_WEIGHT * weakest)
-
-
-def _from_anchor(
-    count: int,
-    anchor: tuple[int, VertebraLevel],
-    reading: _Reading,
-    settings: LevelSettings,
-) -> LevelNames:
-    index, level = anchor
-    levels = _count_from(count, index, level.name)
-    conflicts = []
-    if reading.sacrum is not None:
-        there = levels[reading.sacrum]
-        if there is None or there.name != "S1":
-            name = "a level below S1" if there is None else there.name
-            conflicts.append(f"what looks like the sacrum would be {name}")
-    if reading.lowest_ribs is not None:
-        there = levels[reading.lowest_ribs]
-        if there is None or there.name not in ("T12", "T13"):
-            name = "a level below S1" if there is None else there.name
-            conflicts.append(f"the lowest ribs would belong to {name}")
-    notices = _broken(reading, levels)
-    confidence = settings.broken_row_confidence if notices else 1.0
-    if unsure := _beyond_anchor(level, levels, reading):
-        notices += (level_notices.beyond_anchor(level.name, "; ".join(unsure)),)
-        confidence *= settings.agreed_confidence
-    if conflicts:
-        conflict = level_notices.anchor_conflict(level.name, conflicts)
-        notices, confidence = (conflict, *notices), ANCHOR_CONFLICT_CONFIDENCE
-    return LevelNames(levels, confidence, notices)
-
-
-def _beyond_anchor(
-    anchor: VertebraLevel,
-    levels: tuple[VertebraLevel | None, ...],
-    reading: _Reading,
-) -> tuple[str, ...]:
-    """Tell which names one anchor cannot settle; the last ribs may be the 11th."""
-    names = [level.name for level in levels if level is not None]
-    unsure: list[str] = []
-    if anchor.name in ("T13", "L6"):
-        return ()  # the user has seen how many there are
-    if anchor.name[0] in "LS" and any(name[0] == "T" for name in names):
-        unsure.append(
-            "with 11 or 13 pairs of ribs the thoracic names would be wrong by one"
-        )
-    if anchor.name[0] == "T" and any(name[0] in "LS" for name in names):
-        unsure.append(
-            "with 11 or 13 pairs of ribs the lumbar names would be wrong by one"
-        )
-    if anchor.name != "S1" and "S1" in names and reading.sacrum is None:
-        unsure.append("with six lumbar vertebrae S1 would be L6")
-    return tuple(unsure)
 
 
 def _from_number(count: int, shift: int) -> tuple[VertebraLevel | None, ...]:
@@ -337,23 +277,11 @@ def _from_number(count: int, shift: int) -> tuple[VertebraLevel | None, ...]:
     )
 
 
-def _count_from(count: int, index: int, name: str) -> tuple[VertebraLevel | None, ...]:
-    """Names by the usual order, counted from one vertebra."""
-    order = [n for n in CRANIOCAUDAL_ORDER if n == name or n not in ("T13", "L6")]
-    at = order.index(name)
-    levels: list[VertebraLevel | None] = []
-    for k in range(count):
-        position = at - (k - index)
-        known = 0 <= position < len(order)
-        levels.append(VertebraLevel(order[position]) if known else None)
-    return tuple(levels)
-
-
-def _read(
+def read_row(
     landmarks: tuple[LevelLandmarks, ...],
     settings: LevelSettings,
     chain_margins: Sequence[float] | None,
-) -> _Reading:
+) -> RowReading:
     """Weigh all counts, and tell which landmarks they rest on."""
     levels = tuple(read_level(entry, settings.evidence) for entry in landmarks)
     bodies = [entry.body for entry in landmarks]
@@ -385,7 +313,7 @@ def _read(
         and k != sacrum  # it has no disc below
         and not (known and is_even_at(known, k))
     )
-    return _Reading(levels, posterior, sacrum, ribs, doubts, weak)
+    return RowReading(levels, posterior, sacrum, ribs, doubts, weak)
 
 
 def _seen(sides: list[float | None]) -> bool:

@@ -62,6 +62,22 @@ def beyond_anchor(name: str, unsure: str) -> Notice:
     )
 
 
+def six_lumbar(name: str) -> Notice:
+    """Say that a sixth lumbar vertebra was counted.
+
+    Parameters
+    ----------
+    name
+        Level that the user named.
+    """
+    return Notice(
+        "transitional_anatomy",
+        f"Counted from {name}, which the user named, six vertebrae lie between the "
+        "thoracic spine and what looks like the sacrum: the lowest is called L6. It "
+        "may be a lumbarised S1.",
+    )
+
+
 def not_told(reason: str) -> Notice:
     """Say why the vertebrae have relative names, and what to do."""
     return Notice(
