@@ -1,17 +1,21 @@
 """Time and memory of `read_series` against SimpleITK, in one run.
 
-    python tests/benchmarks/read_series.py [--slices 600] [--compressed-slices 100]
+    python tests/benchmarks/read_series.py [--slices 600] [--compressed-slices 300]
 
 SimpleITK is given a sorted list of files, and so spared the search; cemscope is given
 the folder, reads every header, checks the geometry and returns int16 Hounsfield units.
 Each reader runs in a process of its own, in turns; the time is the median of ratios of
-neighbouring runs. Memory is the peak of resident memory of the reading process, with
-its libraries. Linux only. Exit status 1 if a goal fails. Run it on an idle machine: the
-decoders want a core each.
+neighbouring runs, told with the lowest and the highest. CPU seconds are those of the
+whole process and its decoders, from the start of Python on. Memory is the peak of
+resident memory of the reading process, with its libraries; the peaks of its decoders
+are told beside it (pages that they share are counted in each) and included in the
+ratio of compressed series. Linux only. Exit status 1 if a goal fails. Run it on an
+idle machine: the decoders want a core each.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,18 +36,20 @@ GOAL_MEMORY_RATIO = 1.5
 SIDE = 512
 
 PREAMBLE = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
-def peak():
+def peak(process="self"):
     # Peak of resident memory since this program began (ru_maxrss is inherited).
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc", process, "status").read_text().splitlines()
     return sum(int(l.split()[1]) for l in lines if l.startswith("VmHWM")) / 1024
-def report(start, before, clock, shape, total):
+def report(seconds, before, shape, total):
+    lists = [p.read_text() for p in Path("/proc/self/task").glob("*/children")]
+    children = [pid for text in lists for pid in text.split()]
     print(json.dumps({
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - clock,
+        "seconds": seconds,
         "peak_mib": peak(),
+        "decoders_mib": sum(map(peak, children)),
         "base_mib": before,
         "shape": list(shape), "sum": int(total),
     }))
@@ -55,10 +61,11 @@ SIMPLEITK = (
 import SimpleITK as sitk
 files = sorted(str(p) for p in folder.iterdir())
 before = peak()
-start, clock = time.perf_counter(), time.process_time()
+start = time.perf_counter()
 image = sitk.ReadImage(files)
 array = sitk.GetArrayViewFromImage(image)
-report(start, before, clock, array.shape, array.sum(dtype="int64"))
+seconds = time.perf_counter() - start
+report(seconds, before, array.shape, array.sum(dtype="int64"))
 """
 )
 
@@ -67,34 +74,54 @@ CEMSCOPE = (
     + """
 from cemscope.dicom import read_series
 before = peak()
-start, clock = time.perf_counter(), time.process_time()
+start = time.perf_counter()
 ct = read_series(folder)
-report(start, before, clock, ct.hu.shape, ct.hu.sum(dtype="int64"))
+seconds = time.perf_counter() - start
+report(seconds, before, ct.hu.shape, ct.hu.sum(dtype="int64"))
 """
 )
 
 
 @dataclass(frozen=True)
 class Run:
+    """What one reader needed for one series; ``check`` holds its shape and sum."""
+
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     base_mib: float
+    decoders_mib: float
     check: tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cemscope beside SimpleITK: time over time, memory over the volume's."""
+
+    time_ratio: float
+    memory_ratio: float
 
 
 def run(program: str, folder: Path) -> Run:
     """Run a reader in its own process and take its account."""
+    before = os.times()
     result = subprocess.run(  # noqa: S603 -- our own programs
         [sys.executable, "-c", program, str(folder)],
         capture_output=True,
         text=True,
         check=True,
     )
+    after = os.times()
     found = json.loads(result.stdout)
     return Run(
         found["seconds"],
+        after.children_user
+        - before.children_user
+        + after.children_system
+        - before.children_system,
         found["peak_mib"],
         found["base_mib"],
+        found["decoders_mib"],
         (tuple(found["shape"]), found["sum"]),
     )
 
@@ -113,8 +140,10 @@ def noisy_body(slices: int) -> CTVolume:
     return CTVolume(hu, geometry, acquisition=Acquisition(120.0, "Br40", 1.0))
 
 
-def compare(name: str, slices: int, repeats: int, encoding: PixelEncoding) -> Run:
-    """Print both readers' figures; the time ratio stands in the returned run."""
+def compare(
+    name: str, slices: int, repeats: int, encoding: PixelEncoding
+) -> Comparison:
+    """Let both readers read one series in turns, and print their figures."""
     with tempfile.TemporaryDirectory(prefix="cemscope-benchmark-") as scratch:
         folder = Path(scratch)
         options = WriteOptions(encoding, rescale_intercept=-1024.0)
@@ -125,28 +154,33 @@ def compare(name: str, slices: int, repeats: int, encoding: PixelEncoding) -> Ru
             ours.append(run(CEMSCOPE, folder))
         for mine in ours:
             assert mine.check == theirs[0].check, "the readers disagree"
-    ratio = statistics.median(
-        mine.seconds / other.seconds for mine, other in zip(ours, theirs, strict=True)
-    )
+    ratios = [m.seconds / o.seconds for m, o in zip(ours, theirs, strict=True)]
     volume_mib = slices * SIDE * SIDE * 2 / 1024**2
     for reader, runs in (("SimpleITK", theirs), ("cemscope", ours)):
         seconds = statistics.median(r.seconds for r in runs)
+        cpu_seconds = statistics.median(r.cpu_seconds for r in runs)
         above = max(r.peak_mib - r.base_mib for r in runs)
         peak = max(r.peak_mib for r in runs)
+        decoders = max(r.decoders_mib for r in runs)
         print(
-            f"{name}, {slices} slices, {reader}: {seconds:.2f} s, peak {peak:.0f} MiB, "
+            f"{name}, {slices} slices, {reader}: {seconds:.2f} s, {cpu_seconds:.2f} s "
+            f"of CPU; peak {peak:.0f} MiB, decoders {decoders:.0f} MiB; "
             f"{above:.0f} MiB above start = {above / volume_mib:.2f} x the volume"
         )
-    memory = max(r.peak_mib - r.base_mib for r in ours) / volume_mib
-    whole = max(r.peak_mib for r in ours) / volume_mib
-    print(f"{name}: time ratio {ratio:.2f}, whole process {whole:.2f} x the volume")
-    return Run(ratio, whole, memory, ())
+    ratio = statistics.median(ratios)
+    whole = max(r.peak_mib + r.decoders_mib for r in ours) / volume_mib
+    print(
+        f"{name}: time ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), "
+        f"speed-up {1 / ratio:.2f} ({1 / max(ratios):.2f} to {1 / min(ratios):.2f}); "
+        f"all processes {whole:.2f} x the volume; load {os.getloadavg()[0]:.1f}"
+    )
+    return Comparison(ratio, whole)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slices", type=int, default=600)
-    parser.add_argument("--compressed-slices", type=int, default=150)
+    parser.add_argument("--compressed-slices", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     raw = compare("raw", options.slices, options.repeats, PixelEncoding.EXPLICIT_LE)
@@ -157,14 +191,17 @@ def main() -> None:
         PixelEncoding.JPEG2000_LOSSLESS,
     )
     goals = (
-        (f"raw time ratio <= {GOAL_RAW_TIME_RATIO}", raw.seconds <= 1.3),
+        (
+            f"raw time ratio <= {GOAL_RAW_TIME_RATIO}",
+            raw.time_ratio <= GOAL_RAW_TIME_RATIO,
+        ),
         (
             f"JPEG 2000 speed-up >= {GOAL_JPEG2000_SPEED_UP}",
-            1.0 / packed.seconds >= GOAL_JPEG2000_SPEED_UP,
+            1.0 / packed.time_ratio >= GOAL_JPEG2000_SPEED_UP,
         ),
         (
             f"peak memory of the process <= {GOAL_MEMORY_RATIO} x the volume (raw)",
-            raw.peak_mib <= GOAL_MEMORY_RATIO,
+            raw.memory_ratio <= GOAL_MEMORY_RATIO,
         ),
     )
     for goal, met in goals:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cases.ingest_inputs import INPUT_CASES, REFUSED_INPUTS
 from cases.ingest_read import READ_CASES, ReadCase
 from cases.ingest_refused import HOSTILE_CASES, RefusedCase
 from cases.series import BROKEN_SERIES, SPACING_MM, BrokenSeries, save
@@ -52,7 +53,7 @@ def _from_broken(case: BrokenSeries) -> IngestCase:
 
 
 INGEST_CASES = (
-    *map(_from_read, READ_CASES),
+    *map(_from_read, (*READ_CASES, *INPUT_CASES)),
     *map(_from_broken, BROKEN_SERIES),
-    *map(_from_refused, HOSTILE_CASES),
+    *map(_from_refused, (*HOSTILE_CASES, *REFUSED_INPUTS)),
 )

@@ -402,6 +402,8 @@ def test_inspect_tells_the_series_of_a_folder_apart(
     assert main(["inspect", str(cemscope_data), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     by_slices = {series["slices"]: series for series in data["series"]}
-    assert by_slices[112]["chosen"]
+    # The folder holds scans of two patients: nothing is taken unasked.
+    assert not any(series["chosen"] for series in data["series"])
+    assert by_slices[112]["measurable"]
     assert by_slices[20]["measurable"]
     assert {f["code"] for f in by_slices[28]["findings"]} >= {"gantry_tilt"}

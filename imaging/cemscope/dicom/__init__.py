@@ -3,6 +3,7 @@
 from cemscope.dicom.hounsfield import HounsfieldSettings
 from cemscope.dicom.kernel import KernelSharpness
 from cemscope.dicom.limits import InputLimits
+from cemscope.dicom.patient_marks import PatientMarks, patient_numbers
 from cemscope.dicom.reader import ReadSettings, read_series
 from cemscope.dicom.series import InputScan, SeriesSummary, list_series, scan_input
 from cemscope.dicom.series_finding import FindingCode, SeriesFinding
@@ -15,6 +16,7 @@ __all__ = [
     "InputLimits",
     "InputScan",
     "KernelSharpness",
+    "PatientMarks",
     "ReadSettings",
     "RejectedSeries",
     "SeriesChoice",
@@ -23,6 +25,7 @@ __all__ = [
     "StackSettings",
     "choose_series",
     "list_series",
+    "patient_numbers",
     "read_series",
     "scan_input",
 ]

@@ -3,7 +3,7 @@
 A decoder is a C library fed with bytes from outside: in its own process it can
 neither crash nor starve the reader, and two of them decode at the same time. The
 script reads requests from stdin and answers on stdout until stdin ends. It imports
-nothing of cemscope, so that it starts fast.
+nothing of cemscope, and pydicom only for what needs it, so that it starts fast.
 
 Request: two little-endian uint32 (length of a JSON text, length of the codestream),
 then both. Answer: one byte (0: done, 1: cannot be decoded, 2: another size), one
@@ -25,6 +25,13 @@ SIZE = struct.Struct("<II")
 
 _J2K_START = b"\xff\x4f\xff\x51"
 _J2K_SIZE = struct.Struct(">IIII")
+_J2K_DEPTH = struct.Struct(">HB")
+_J2K_DEPTH_OFFSET = 40
+_J2K_SIGNED = 0x80
+
+_JPEG2000_UIDS = frozenset(
+    ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+)  # fmt: skip
 _JPEG_FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC),
                           *range(0xCD, 0xD0), 0xF7))  # fmt: skip
 _BARE_MARKERS = frozenset((0xD8, 0x01, *range(0xD0, 0xD8)))
@@ -63,13 +70,50 @@ def codestream_size(codestream: bytes) -> tuple[int, int] | None:
 
 def decode(codestream: bytes, request: dict[str, Any]) -> tuple[int, bytes]:
     """Answer to one request: its kind and its bytes."""
-    from pydicom.encaps import encapsulate
-    from pydicom.pixels.decoders.base import get_decoder
-
     shape = (request["rows"], request["columns"])
     claimed = codestream_size(codestream)
     if claimed is not None and claimed != shape:
         return OTHER_SIZE, SIZE.pack(*(max(0, n) % 2**32 for n in claimed))
+    if is_plain_jpeg2000(codestream, request):
+        from openjpeg.utils import decode_pixel_data
+
+        values = decode_pixel_data(codestream, version=2)
+        if len(values) != 2 * shape[0] * shape[1]:
+            return UNREADABLE, b""
+        return DECODED, bytes(values)
+    return _decode_with_pydicom(codestream, request)
+
+
+def is_plain_jpeg2000(codestream: bytes, request: dict[str, Any]) -> bool:
+    """Whether a JPEG 2000 codestream holds the 16-bit words its header names.
+
+    Bare, grey, and of the bits and sign of the DICOM header, as scanners write it:
+    then nothing needs to be put right after decoding, and pydicom is not needed.
+    """
+    if request["transfer_syntax_uid"] not in _JPEG2000_UIDS:
+        return False
+    if not codestream.startswith(_J2K_START) or sys.byteorder != "little":
+        return False
+    if len(codestream) < _J2K_DEPTH_OFFSET + _J2K_DEPTH.size:
+        return False
+    components, depth = _J2K_DEPTH.unpack_from(codestream, _J2K_DEPTH_OFFSET)
+    bits = (depth & ~_J2K_SIGNED) + 1
+    return (
+        components == 1
+        and bits == request["bits_stored"]
+        and request["bits_allocated"] == 16
+        and 8 < bits <= 16
+        and bool(depth & _J2K_SIGNED) == bool(request["signed"])
+    )
+
+
+def _decode_with_pydicom(
+    codestream: bytes, request: dict[str, Any]
+) -> tuple[int, bytes]:
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels.decoders.base import get_decoder
+
+    shape = (request["rows"], request["columns"])
     options: dict[str, Any] = {
         # Values outside the stored bits must show, not be masked to other values.
         "correct_unused_bits": False,
@@ -114,18 +158,31 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             kind, answer = decode(codestream, request)
         except BaseException:  # noqa: BLE001 - Rust panics are no Exception
             kind, answer = UNREADABLE, b""
-        sink.write(ANSWER.pack(kind, len(answer)) + answer)
+        sink.write(ANSWER.pack(kind, len(answer)))
+        sink.write(answer)
         sink.flush()
 
 
+def _load_decoder(transfer_syntax_uid: str) -> None:
+    """Import what the first request will need, before it comes."""
+    if transfer_syntax_uid in _JPEG2000_UIDS:
+        import openjpeg.utils  # noqa: F401 - loaded for later
+    else:
+        import pydicom.pixels.decoders.base  # noqa: F401 - loaded for later
+
+
 def main() -> None:
-    """Serve on stdin and stdout; the argument is the memory limit in MiB."""
+    """Serve on stdin and stdout.
+
+    The arguments are the memory limit in MiB and the transfer syntax expected.
+    """
     _limit_memory(int(sys.argv[1]))
     warnings.simplefilter("ignore")
     logging.disable()
     # What a library prints may not mix with the answers.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    _load_decoder(sys.argv[2])
     serve(sys.stdin.buffer, sink)
 
 

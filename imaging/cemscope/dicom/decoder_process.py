@@ -48,9 +48,11 @@ class DecoderProcess:
     ----------
     limits
         Its memory, and its time for one slice.
+    transfer_syntax_uid
+        What it will decode first; its library is loaded before that.
     """
 
-    def __init__(self, limits: InputLimits) -> None:
+    def __init__(self, limits: InputLimits, transfer_syntax_uid: str = "") -> None:
         self._limits = limits
         self._timed_out = False
         environment = {
@@ -63,6 +65,7 @@ class DecoderProcess:
             [
                 *(sys.executable, "-P", str(Path(decode_worker.__file__))),
                 str(int(limits.decoder_memory_gib * 1024)),
+                transfer_syntax_uid,
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -167,10 +170,41 @@ _idle: "queue.SimpleQueue[DecoderProcess]" = queue.SimpleQueue()
 """Decoders without work; starting one takes as long as decoding ten slices."""
 
 
+def decoder_count(limits: InputLimits) -> int:
+    """How many slices are decoded at the same time."""
+    if limits.decoder_processes:
+        return limits.decoder_processes
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def start_decoders(limits: InputLimits, transfer_syntax_uid: str) -> None:
+    """Start the decoders that a series will need, so that they load meanwhile.
+
+    What cannot be started now is started, or fails, when a slice needs it.
+
+    Parameters
+    ----------
+    limits
+        As of the series.
+    transfer_syntax_uid
+        As of its slices.
+    """
+    for _ in range(decoder_count(limits) - _idle.qsize()):
+        try:
+            _idle.put(DecoderProcess(limits, transfer_syntax_uid))
+        except OSError:
+            return
+
+
 @contextmanager
-def borrowed_decoder(limits: InputLimits) -> Iterator[DecoderProcess]:
+def borrowed_decoder(
+    limits: InputLimits, transfer_syntax_uid: str
+) -> Iterator[DecoderProcess]:
     """Lend a decoder process; it is kept for the next slice or series."""
-    decoder = _idle_decoder(limits) or DecoderProcess(limits)
+    decoder = _idle_decoder(limits) or DecoderProcess(limits, transfer_syntax_uid)
     try:
         yield decoder
     except UnreadablePixelsError:

@@ -73,7 +73,7 @@ class SliceHeader:
     pixel_spacing_mm : tuple of float or None
         Distance between rows, between columns.
     timing : tuple of str
-        Acquisition number, temporal position, cardiac phase, acquisition time.
+        Acquisition number, temporal position, cardiac phase, acquisition time, stack.
     """
 
     entry: FileEntry
@@ -88,7 +88,7 @@ class SliceHeader:
     image_type: tuple[str, ...]
     instance_number: int | None
     series_number: int | None
-    timing: tuple[str, str, str, str]
+    timing: tuple[str, str, str, str, str]
     rows: int
     columns: int
     orientation: tuple[Triple, Triple] | None
@@ -218,7 +218,7 @@ def _slice_header(
     )
 
 
-def _timing(source: AttributeReader) -> tuple[str, str, str, str]:
+def _timing(source: AttributeReader) -> tuple[str, str, str, str, str]:
     """Numbers and times only: a free text could name the patient."""
     acquisition = _first_number(source, "AcquisitionNumber", "FrameAcquisitionNumber")
     position = _first_number(
@@ -226,7 +226,8 @@ def _timing(source: AttributeReader) -> tuple[str, str, str, str]:
     )
     phase = _first_number(source, "NominalPercentageOfCardiacPhase")
     time = source.text("AcquisitionTime") or source.text("FrameAcquisitionDateTime")
-    return acquisition, position, phase, time if _TIME.fullmatch(time) else ""
+    stack = _first_number(source, "StackID")
+    return acquisition, position, phase, time if _TIME.fullmatch(time) else "", stack
 
 
 def _first_number(source: AttributeReader, *names: str) -> str:

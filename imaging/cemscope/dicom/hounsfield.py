@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from cemscope.dicom.pixel_format import PixelFormat
 from cemscope.errors import UnreadablePixelsError
@@ -177,6 +176,9 @@ def _tagged_padding(
         return None
     if looks_like_air:
         return padded
+    # Seldom needed, and a fifth of the memory that reading takes beside the volume.
+    from scipy import ndimage
+
     regions, _ = ndimage.label(padded)
     edge = np.concatenate(
         [regions[0], regions[-1], regions[:, 0], regions[:, -1]], axis=None

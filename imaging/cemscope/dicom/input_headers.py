@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from cemscope.dicom.decoder_process import start_decoders
 from cemscope.dicom.deflated import is_deflated
 from cemscope.dicom.files import (
     SNIFF_BYTES,
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 _HEAD_BYTES = 1024
 """Enough for the file meta group."""
 
+_ZIP_START = b"PK\x03\x04"
+
 
 @dataclass(slots=True)
 class InputHeaders:
@@ -35,12 +38,15 @@ class InputHeaders:
         Why files that look like DICOM could not be read, and how many.
     media : MediaDirectory
         What DICOMDIR files list.
+    closed_archives : int
+        Zip archives inside the input, which are not opened; counted apart.
     """
 
     slices: list[SliceHeader] = field(default_factory=list)
     skipped_files: int = 0
     problems: Counter[str] = field(default_factory=Counter)
     media: MediaDirectory = field(default_factory=MediaDirectory)
+    closed_archives: int = 0
 
     @property
     def unreadable_files(self) -> int:
@@ -48,8 +54,17 @@ class InputHeaders:
         return sum(self.problems.values())
 
 
-def read_input_headers(files: InputFiles) -> InputHeaders:
-    """Read the header of every DICOM file; pixels stay unread."""
+def read_input_headers(files: InputFiles, decode_soon: bool = False) -> InputHeaders:
+    """Read the header of every DICOM file; pixels stay unread.
+
+    Parameters
+    ----------
+    files
+        The open input.
+    decode_soon
+        Whether to start decoders at the first compressed slice: they load while the
+        other headers are read.
+    """
     found = InputHeaders()
     for entry in files.entries():
         try:
@@ -58,6 +73,9 @@ def read_input_headers(files: InputFiles) -> InputHeaders:
             found.problems[str(error)] += 1
         except Exception:  # noqa: BLE001 - pydicom raises anything on damage
             found.problems["the file or its header is damaged"] += 1
+        if decode_soon and found.slices and found.slices[-1].pixels.is_compressed:
+            decode_soon = False
+            start_decoders(files.limits, found.slices[-1].pixels.transfer_syntax_uid)
     logger.debug(
         "%d slices, %d files skipped, %d unreadable",
         len(found.slices),
@@ -72,7 +90,10 @@ def _read_file(entry: FileEntry, files: InputFiles, found: InputHeaders) -> None
     with files.open(entry) as stream:
         head = stream.read(_HEAD_BYTES)
         if not looks_like_dicom(head[:SNIFF_BYTES]):
-            found.skipped_files += 1
+            if _is_archive(entry, head):
+                found.closed_archives += 1
+            else:
+                found.skipped_files += 1
             return
         deflated = is_deflated(head)
         if not deflated:
@@ -86,3 +107,9 @@ def _read_file(entry: FileEntry, files: InputFiles, found: InputHeaders) -> None
         found.skipped_files += 1
         return
     found.slices.extend(slice_headers(dataset, entry, pixels, files.limits))
+
+
+def _is_archive(entry: FileEntry, head: bytes) -> bool:
+    """Tell a zip archive from the many office files and programs packed as one."""
+    name = entry.member or entry.path.name
+    return head.startswith(_ZIP_START) and name.lower().endswith(".zip")

@@ -22,9 +22,12 @@ class MediaDirectory:
     ----------
     listed : dict of str to set of str
         SOP instance UIDs by series UID.
+    ct_series : set of str
+        UIDs of the series that are CT.
     """
 
     listed: dict[str, set[str]] = field(default_factory=dict)
+    ct_series: set[str] = field(default_factory=set)
 
     def add(self, directory: FileDataset) -> None:
         """Take over the records of a DICOMDIR.
@@ -44,6 +47,8 @@ class MediaDirectory:
                 series_uid = ""
             elif kind == "SERIES":
                 series_uid = source.uid("SeriesInstanceUID")
+                if source.text("Modality") == "CT":
+                    self.ct_series.add(series_uid)
             elif kind == "IMAGE" and series_uid:
                 uid = source.uid("ReferencedSOPInstanceUIDInFile")
                 self.listed.setdefault(series_uid, set()).add(uid)
@@ -66,6 +71,22 @@ class MediaDirectory:
             for uid, listed in self.listed.items()
         }
         return {uid: counts for uid, counts in absent.items() if counts[0]}
+
+    def absent_ct_series(self, found: Iterable[str]) -> tuple[int, int]:
+        """Count the CT series, and their images, of which nothing is there.
+
+        Parameters
+        ----------
+        found
+            Series UIDs of the images at hand.
+        """
+        absent = (self.ct_series & self.listed.keys()) - set(found)
+        return len(absent), sum(len(self.listed[uid]) for uid in absent)
+
+    def lists_any(self, found: Iterable[str]) -> bool:
+        """Whether any of these SOP instances is listed."""
+        instances = set(found)
+        return any(instances & listed for listed in self.listed.values())
 
 
 def is_media_directory(dataset: FileDataset) -> bool:

@@ -234,6 +234,7 @@ def _by_acquisition(
         "temporal position",
         "cardiac phase",
         "acquisition time",
+        "stack",
     )
     for field, name in enumerate(names):
         values = sorted({h.timing[field] for h in headers})

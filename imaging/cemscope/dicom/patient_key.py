@@ -2,10 +2,14 @@
 
 import hashlib
 import hmac
+from typing import TYPE_CHECKING
 
 from cemscope.dicom.files import READ_ERRORS, InputFiles
 from cemscope.dicom.header import SliceHeader
 from cemscope.dicom.privacy import silenced_pydicom
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _LETTERS = 12
 
@@ -42,6 +46,47 @@ def patient_key_of(patient_id: str, salt: bytes) -> str:
     return f"P-{digest[:_LETTERS]}"
 
 
+def patient_digest_of(dataset: "Dataset", series_uid: str) -> str:
+    """Digest of whom a header names, to tell later whether it is the same patient.
+
+    It is keyed with the series, so that the digests of two scans of one patient tell
+    nothing of each other. A header without a name has a digest, too.
+
+    Parameters
+    ----------
+    dataset
+        Holds PatientID and IssuerOfPatientID, where the scanner wrote them.
+    series_uid
+        Series instance UID.
+
+    Returns
+    -------
+    str
+        64 hexadecimal letters of HMAC-SHA256.
+    """
+    told = [dataset.get("IssuerOfPatientID"), dataset.get("PatientID")]
+    words = [" ".join(str(one or "").split()).casefold() for one in told]
+    return hmac.new(
+        series_uid.encode(), "\n".join(words).encode(), hashlib.sha256
+    ).hexdigest()
+
+
+def read_patient_digest(
+    header: SliceHeader, files: InputFiles, series_uid: str
+) -> str | None:
+    """Digest of the patient of a slice; None where its header cannot be read.
+
+    Parameters
+    ----------
+    header, files
+        As in `read_patient_key`.
+    series_uid
+        As in `patient_digest_of`.
+    """
+    dataset = _identity(header, files)
+    return None if dataset is None else patient_digest_of(dataset, series_uid)
+
+
 def read_patient_key(header: SliceHeader, files: InputFiles, salt: bytes) -> str:
     """Pseudonym of the patient of a slice; "" where its header names none.
 
@@ -56,19 +101,27 @@ def read_patient_key(header: SliceHeader, files: InputFiles, salt: bytes) -> str
     salt
         As in `patient_key_of`.
     """
+    dataset = _identity(header, files)
+    if dataset is None:
+        return ""
+    return patient_key_of(str(dataset.get("PatientID") or ""), salt)
+
+
+def _identity(header: SliceHeader, files: InputFiles) -> "Dataset | None":
     import pydicom
 
     with silenced_pydicom():
         try:
             with files.open(header.entry) as stream:
-                dataset = pydicom.dcmread(
+                found = pydicom.dcmread(
                     stream,
                     stop_before_pixels=True,
-                    specific_tags=["PatientID"],
+                    specific_tags=["PatientID", "IssuerOfPatientID"],
                     force=True,
                 )
-            return patient_key_of(str(dataset.get("PatientID") or ""), salt)
+            found.decode()  # else texts are decoded later, outside of this guard
+            return found
         except READ_ERRORS:
-            return ""
+            return None
         except Exception:  # noqa: BLE001 - pydicom raises anything on damage
-            return ""
+            return None

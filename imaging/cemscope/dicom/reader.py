@@ -16,6 +16,7 @@ from cemscope.dicom.hounsfield import (
 )
 from cemscope.dicom.limits import InputLimits
 from cemscope.dicom.parts import made_up_uid, slice_name
+from cemscope.dicom.patient_key import read_patient_digest
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series import SeriesSummary, list_series
 from cemscope.dicom.stack import StackSettings
@@ -91,13 +92,18 @@ def read_series(
     """
     settings = settings or ReadSettings()
     if not isinstance(source, SeriesSummary):
-        listed = list_series(Path(source), settings.stack, settings.limits)
+        listed = list_series(
+            Path(source), settings.stack, settings.limits, decode_soon=True
+        )
         source = choose_series(listed, series_uid).chosen
     if source.geometry is None:
         raise source.refusal()
     with silenced_pydicom():
         hu, conversions = _read_voxels(source, source.geometry, settings, progress)
-    return _volume(source, source.geometry, hu, conversions, settings)
+        with _inputs(source, settings.limits) as files:
+            first = source.headers[0]
+            digest = read_patient_digest(first, files, source.series_instance_uid)
+    return _volume(source, source.geometry, hu, conversions, settings, digest)
 
 
 def _read_voxels(
@@ -146,6 +152,7 @@ def _volume(
     hu: HUArray,
     conversions: list[SliceConversion],
     settings: ReadSettings,
+    patient_digest: str | None,
 ) -> CTVolume:
     notices = list(series.notices)
     overflow = sum(c.overflow_voxels for c in conversions)
@@ -173,6 +180,7 @@ def _volume(
             scanned_geometry=None
             if series.shear is None
             else series.shear.source_geometry,
+            patient_digest=patient_digest,
         ),
         acquisition=series.acquisition,
         clipped_at_hu=clip_ceiling_hu(conversions, settings.hounsfield),

@@ -1,7 +1,6 @@
 """Lists the series of an input from headers alone."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +14,16 @@ from cemscope.dicom.content import (
 from cemscope.dicom.copies import without_copies
 from cemscope.dicom.files import InputFiles
 from cemscope.dicom.header import SliceHeader
-from cemscope.dicom.input_headers import InputHeaders, read_input_headers
+from cemscope.dicom.input_headers import read_input_headers
+from cemscope.dicom.input_notices import input_notices, nothing_found, part_notices
 from cemscope.dicom.kernel import KernelSharpness, kernel_sharpness
 from cemscope.dicom.limits import InputLimits
 from cemscope.dicom.parts import SeriesPart, series_parts
+from cemscope.dicom.patient_marks import (
+    UNKNOWN_PATIENT,
+    PatientMarks,
+    read_patient_marks,
+)
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series_finding import (
     FindingCode,
@@ -30,7 +35,7 @@ from cemscope.dicom.series_finding import (
 from cemscope.dicom.shear import ShearPlan, grid_plan
 from cemscope.dicom.stack import StackReport, StackSettings
 from cemscope.dicom.stack_steps import percent_words
-from cemscope.errors import NoSeriesError, SeriesError
+from cemscope.errors import SeriesError
 from cemscope.geometry import VoxelGeometry
 from cemscope.volume import Acquisition, Notice
 
@@ -90,6 +95,8 @@ class SeriesSummary:
         How its slices are moved onto that grid; None where they lie on it.
     headers : tuple of SliceHeader
         The slices, along their normal.
+    patient : PatientMarks
+        Tells the patients of one input apart; names nobody.
     """
 
     series_instance_uid: str
@@ -118,6 +125,7 @@ class SeriesSummary:
     geometry: VoxelGeometry | None = field(repr=False, compare=False)
     shear: ShearPlan | None = field(repr=False, compare=False)
     headers: tuple[SliceHeader, ...] = field(repr=False, compare=False)
+    patient: PatientMarks = field(default=UNKNOWN_PATIENT, repr=False, compare=False)
 
     @property
     def measurable(self) -> bool:
@@ -158,17 +166,21 @@ class InputScan:
         Files that are no DICOM image (texts, pictures, a DICOMDIR).
     unreadable_files : int
         Files that look like DICOM but are damaged.
+    closed_archives : int
+        Zip archives inside the input; they are not opened.
     """
 
     series: tuple[SeriesSummary, ...]
     skipped_files: int
     unreadable_files: int
+    closed_archives: int = 0
 
 
 def list_series(
     path: Path,
     settings: StackSettings | None = None,
     limits: InputLimits | None = None,
+    decode_soon: bool = False,
 ) -> tuple[SeriesSummary, ...]:
     """List the series under a path without reading pixels.
 
@@ -180,6 +192,9 @@ def list_series(
         Tolerances of the geometry checks.
     limits
         What is too large to be read.
+    decode_soon
+        Whether a series will be read at once: decoders for compressed pixels then
+        start while the headers are read.
 
     Returns
     -------
@@ -191,13 +206,14 @@ def list_series(
     NoSeriesError
         If there is no readable DICOM object at all.
     """
-    return scan_input(path, settings, limits).series
+    return scan_input(path, settings, limits, decode_soon).series
 
 
 def scan_input(
     path: Path,
     settings: StackSettings | None = None,
     limits: InputLimits | None = None,
+    decode_soon: bool = False,
 ) -> InputScan:
     """Read all headers under a path; like `list_series`, with the file counts.
 
@@ -208,70 +224,39 @@ def scan_input(
     """
     settings = settings or StackSettings()
     with silenced_pydicom(), InputFiles(Path(path), limits) as files:
-        found = read_input_headers(files)
+        found = read_input_headers(files, decode_soon)
         if not found.slices:
-            raise _nothing_found(found)
+            raise nothing_found(found)
         parts = tuple(
             without_copies(part, files, settings)
             for part in series_parts(found.slices, settings)
         )
-        damaged = _damage_notices(found)
+        common = input_notices(found)
         absent = found.media.missing(found.slices)
         return InputScan(
             series=tuple(
                 _summary(
                     part,
                     files.limits,
+                    read_patient_marks(part.headers[0], files),
                     (
-                        *damaged,
-                        *_absence_notices(absent.get(part.series_uid)),
-                        *_part_notices(part, parts),
+                        *common,
+                        *part_notices(part, parts, absent.get(part.series_uid)),
                     ),
                 )
                 for part in parts
             ),
             skipped_files=found.skipped_files,
             unreadable_files=found.unreadable_files,
+            closed_archives=found.closed_archives,
         )
 
 
-def _nothing_found(found: InputHeaders) -> NoSeriesError:
-    reasons = "".join(f" ({reason})" for reason in sorted(found.problems)[:3])
-    return NoSeriesError(
-        f"expected a CT series, found no readable DICOM image: {found.skipped_files} "
-        f"files of other kinds, {found.unreadable_files} damaged files{reasons}. Give "
-        "the folder, file or zip archive that holds the series, or ask the PACS to "
-        "export it again."
-    )
-
-
-def _damage_notices(found: InputHeaders) -> tuple[Notice, ...]:
-    if not found.problems:
-        return ()
-    reasons = "; ".join(
-        f"{count} x {reason}" for reason, count in found.problems.most_common(3)
-    )
-    message = (
-        f"{found.unreadable_files} damaged DICOM files in the input were left out: "
-        f"{reasons}. Were they of this series, it would be shorter at one end; a gap "
-        "inside would be refused"
-    )
-    return (Notice("unreadable_files", message),)
-
-
-def _absence_notices(counts: tuple[int, int] | None) -> tuple[Notice, ...]:
-    if counts is None:
-        return ()
-    missing, listed = counts
-    message = (
-        f"the DICOMDIR lists {listed} images of this series, {missing} of them are "
-        "not on the medium: ask for a complete copy"
-    )
-    return (Notice("images_missing_from_medium", message),)
-
-
 def _summary(
-    part: SeriesPart, limits: InputLimits, common: tuple[Notice, ...]
+    part: SeriesPart,
+    limits: InputLimits,
+    patient: PatientMarks,
+    common: tuple[Notice, ...],
 ) -> SeriesSummary:
     report = part.report
     headers = part.headers
@@ -325,6 +310,7 @@ def _summary(
         geometry=None if plan is None else plan.geometry,
         shear=plan if isinstance(plan, ShearPlan) else None,
         headers=headers,
+        patient=patient,
     )
 
 
@@ -334,23 +320,6 @@ def _avoided_error(
     if report is None or not (has_grid_fault(findings) or report.is_sheared):
         return None
     return report.avoided_error_percent
-
-
-def _part_notices(part: SeriesPart, parts: Iterable[SeriesPart]) -> tuple[Notice, ...]:
-    if part.count == 1:
-        return ()
-    others = [
-        str(len(p.headers))
-        for p in parts
-        if p.series_uid == part.series_uid and p.number != part.number
-    ]
-    return (
-        Notice(
-            "series_in_parts",
-            f"the series holds {part.count} stacks that share no grid; this one has "
-            f"{len(part.headers)} slices, the others {', '.join(others)}",
-        ),
-    )
 
 
 def _with_copies(

@@ -1,9 +1,10 @@
 """Chooses the series that suits the measurement best, and says why not the others."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 from cemscope.dicom.kernel import KernelSharpness
+from cemscope.dicom.patient_marks import patient_numbers
 from cemscope.dicom.series import SeriesSummary
 from cemscope.dicom.series_finding import FindingCode
 from cemscope.errors import MixedSeriesError, NoSeriesError, SeriesError
@@ -38,11 +39,15 @@ class SeriesChoice:
         Why this one.
     rejected : tuple of RejectedSeries
         All others, the next best first.
+    ambiguous : tuple of str
+        UIDs of better series that were passed over, because each holds several
+        acquisitions of one region and nothing says which of them is meant.
     """
 
     chosen: SeriesSummary
     reason: str
     rejected: tuple[RejectedSeries, ...]
+    ambiguous: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -96,21 +101,26 @@ def choose_series(
     NoSeriesError
         If no series has this UID, or none of several can be measured.
     MixedSeriesError
-        If two acquisitions of the same region share the best series.
+        If the series are of several patients; or if two acquisitions of the same
+        region share the best series, and no other one of the same day can be measured.
     SeriesError
         The findings of the only candidate.
     """
     candidates = _named(series, series_uid)
+    _require_one_patient(candidates)
     usable = [s for s in candidates if s.measurable]
     if not usable:
         raise _none_usable(candidates)
     longest_mm = max(s.coverage_mm for s in usable)
     ranked = sorted(usable, key=lambda s: _rank(s, longest_mm))
-    best = ranked[0]
-    _refuse_rival_acquisitions(best, ranked)
+    clear, ambiguous = _without_rivals(ranked)
+    best = clear[0]
+    best_rank = _rank(best, longest_mm)
     rejected = [
-        RejectedSeries(s, _why_not(_rank(s, longest_mm), _rank(best, longest_mm)))
-        for s in ranked[1:]
+        RejectedSeries(s, _why_not(_rank(s, longest_mm), best_rank)) for s in clear[1:]
+    ]
+    rejected += [
+        RejectedSeries(s, _RIVALS) for s in ranked if s.series_instance_uid in ambiguous
     ]
     rejected += [
         RejectedSeries(s, "; ".join(f.message for f in s.findings))
@@ -124,13 +134,30 @@ def choose_series(
         if id(s) not in chosen
     ]
     reason = _why(best, len(usable))
-    equal = [s.name for s in ranked[1:] if _is_tie(s, best, longest_mm)]
+    notices = []
+    equal = [s.name for s in clear[1:] if _is_tie(s, best, longest_mm)]
     if equal:
         tie = f"as suitable as {', '.join(equal)}; the first by UID was taken"
         reason = f"{reason}; {tie}"
         message = f"the series is {tie}. Name the other one if it was meant"
-        best = replace(best, notices=(*best.notices, Notice("series_tie", message)))
-    return SeriesChoice(best, reason, tuple(rejected))
+        notices.append(Notice("series_tie", message))
+    if ambiguous:
+        reason += (
+            f"; left aside: series {', '.join(ambiguous)}, which mixes acquisitions"
+        )
+        worse = _why_not(best_rank, _rank(ranked[0], longest_mm))
+        message = (
+            f"a better series was passed over (of this one: {worse}): "
+            f"{_rivals_words(ranked[0], ranked)}. Name one with its #number if it was "
+            "meant"
+        )
+        notices.append(Notice("series_passed_over", message))
+    if notices:
+        best = replace(best, notices=(*best.notices, *notices))
+    return SeriesChoice(best, reason, tuple(rejected), tuple(ambiguous))
+
+
+_RIVALS = "its series holds several acquisitions of the same region: name one"
 
 
 def _named(
@@ -215,27 +242,70 @@ def _why_not(rank: _Rank, best: _Rank) -> str:
     return "equally suitable; the first by UID is taken"
 
 
-def _refuse_rival_acquisitions(
-    best: SeriesSummary, usable: Iterable[SeriesSummary]
-) -> None:
-    """Two acquisitions in one series can be before and after the operation."""
-    rivals = [
+def _require_one_patient(candidates: Sequence[SeriesSummary]) -> None:
+    """Of two patients, none is the right one until the user says so."""
+    likely = [s for s in candidates if _is_likely(s)]
+    numbers = patient_numbers(s.patient for s in likely)
+    if max(numbers, default=1) == 1:
+        return
+    listed = "; ".join(
+        f"patient {number}: "
+        + ", ".join(s.name for s, n in zip(likely, numbers, strict=True) if n == number)
+        for number in sorted(set(numbers))
+    )
+    raise MixedSeriesError(
+        f"the input holds CT series of {max(numbers)} patients, as patient ID, birth "
+        f"date or sex differ: {listed}. Name one series, or give the folder of one "
+        "patient. If it should be one patient, ask the PACS whose images these are."
+    )
+
+
+def _without_rivals(
+    ranked: Sequence[SeriesSummary],
+) -> tuple[list[SeriesSummary], list[str]]:
+    """Pass over the best series while they mix acquisitions of one region.
+
+    Those can be before and after the operation. So the next series stands in for them
+    only if it was scanned on the same day.
+    """
+    clear = list(ranked)
+    ambiguous: list[str] = []
+    while clear and _rivals(clear[0], ranked):
+        uid = clear[0].series_instance_uid
+        ambiguous.append(uid)
+        clear = [s for s in clear if s.series_instance_uid != uid]
+    day = ranked[0].acquisition.acquisition_date
+    if clear and (not ambiguous or clear[0].acquisition.acquisition_date == day):
+        return clear, ambiguous
+    others = ", ".join(s.name for s in clear)
+    raise MixedSeriesError(
+        f"{_rivals_words(ranked[0], ranked)}. Name one with its #number"
+        + (f", or another series that can be measured: {others}." if others else ".")
+    )
+
+
+def _rivals(
+    best: SeriesSummary, usable: Sequence[SeriesSummary]
+) -> tuple[SeriesSummary, ...]:
+    """Acquisitions of one region in the series of the best one; empty for one."""
+    rivals = tuple(
         s
         for s in usable
         if s.series_instance_uid == best.series_instance_uid
         and s.part_label
         and best.part_label
         and (s is best or _overlaps(s, best))
-    ]
-    if len(rivals) > 1:
-        listed = "; ".join(
-            f"{s.name}: {s.part_label}, {s.slices} slices" for s in rivals
-        )
-        raise MixedSeriesError(
-            f"series {best.series_instance_uid} holds {len(rivals)} acquisitions of "
-            f"the same region, which may show different moments: {listed}. "
-            "Name one with its #number."
-        )
+    )
+    return rivals if len(rivals) > 1 else ()
+
+
+def _rivals_words(best: SeriesSummary, usable: Sequence[SeriesSummary]) -> str:
+    rivals = _rivals(best, usable)
+    listed = "; ".join(f"{s.name}: {s.part_label}, {s.slices} slices" for s in rivals)
+    return (
+        f"series {best.series_instance_uid} holds {len(rivals)} acquisitions of "
+        f"the same region, which may show different moments: {listed}"
+    )
 
 
 def _overlaps(first: SeriesSummary, second: SeriesSummary) -> bool:

@@ -4,7 +4,6 @@ Native slices are read into their own place in the volume. Compressed ones are d
 by processes of their own, several at a time.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cemscope.dicom.decoder_process import borrowed_decoder
+from cemscope.dicom.decoder_process import borrowed_decoder, decoder_count
 from cemscope.dicom.decoding import read_codestreams, read_native
 from cemscope.dicom.files import READ_ERRORS, FileEntry, InputFiles
 from cemscope.dicom.header import SliceHeader
@@ -103,7 +102,7 @@ class VoxelReader:
     def _read_compressed(
         self, files: list[list[SliceJob]], done: Done
     ) -> list[SliceResult]:
-        count = self.limits.decoder_processes or _processors()
+        count = decoder_count(self.limits)
         results: list[SliceResult] = []
         # Frames wait in memory until a decoder is free: never more than a few.
         room = threading.Semaphore(2 * count)
@@ -150,7 +149,8 @@ class VoxelReader:
     ) -> SliceResult:
         shape = (header.rows, header.columns)
         try:
-            with borrowed_decoder(self.limits) as decoder:
+            syntax = header.pixels.transfer_syntax_uid
+            with borrowed_decoder(self.limits, syntax) as decoder:
                 stored = decoder.decode(codestream, header.pixels, shape)
             return self._convert(stored, index, header, self._plane(index))
         except UnreadablePixelsError as error:
@@ -179,10 +179,3 @@ def _jobs_by_file(headers: Sequence[SliceHeader]) -> list[list[SliceJob]]:
     for index, header in enumerate(headers):
         files.setdefault(header.entry, []).append((index, header))
     return [sorted(jobs, key=lambda job: job[1].frame_index) for jobs in files.values()]
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1

@@ -46,8 +46,9 @@ def _scan_words(series: "SeriesSummary") -> str:
     scan = series.acquisition
     kvp = "kVp unknown" if scan.kvp is None else f"{scan.kvp:.0f} kVp"
     reduced = ", metal artefact reduction" if scan.metal_artifact_reduction else ""
+    day = f"scanned {scan.acquisition_date}, " if scan.acquisition_date else ""
     return (
-        f"{series.modality} {series.plane}, {series.coverage_mm:.0f} mm covered, "
+        f"{series.modality} {series.plane}, {day}{series.coverage_mm:.0f} mm covered, "
         f"{kvp}, kernel {scan.kernel or 'unknown'} ({series.sharpness.value})"
         f"{reduced}, {series.transfer_syntax}"
     )
@@ -77,10 +78,13 @@ def _row(number: int, series: "SeriesSummary", role: str) -> tuple[str, ...]:
     )
 
 
-def _record(series: "SeriesSummary", role: str, reason: str) -> dict[str, Any]:
+def _record(
+    series: "SeriesSummary", role: str, reason: str, patient: int
+) -> dict[str, Any]:
     scan = series.acquisition
     return {
         "name": series.name,
+        "patient": patient,
         "series_instance_uid": series.series_instance_uid,
         "study_instance_uid": series.study_instance_uid,
         "modality": series.modality,
@@ -154,7 +158,7 @@ def command(console: Console, /, folder: Path) -> None:
     Tells which series `cemscope analyze` would take and why not the others, with
     the findings on their geometry in mm and degrees. No pixel is read.
     """
-    from cemscope.dicom import choose_series, scan_input
+    from cemscope.dicom import choose_series, patient_numbers, scan_input
     from cemscope.errors import SeriesError
     from cemscope_pipelines.cli.table import format_table
 
@@ -166,7 +170,11 @@ def command(console: Console, /, folder: Path) -> None:
     except SeriesError as error:
         refusal = str(error)
         for series in scan.series:
-            reason = "can be measured" if series.measurable else "cannot be measured"
+            reason = (
+                "can be measured if it is named"
+                if series.measurable
+                else "cannot be measured"
+            )
             roles.append((series, "rejected", reason))
     else:
         roles.append((choice.chosen, "chosen", f"taken: {choice.reason}"))
@@ -174,13 +182,17 @@ def command(console: Console, /, folder: Path) -> None:
             (other.series, "rejected", f"not taken: {other.reason}")
             for other in choice.rejected
         )
+    # Headers keep their order, so that numbers do not depend on what was chosen.
+    numbers = patient_numbers(s.patient for s in scan.series)
+    patients = {s.name: number for s, number in zip(scan.series, numbers, strict=True)}
     if console.as_json:
         result = {
             "chosen": None if refusal else roles[0][0].name,
             "refusal": refusal,
-            "series": [_record(*role) for role in roles],
+            "series": [_record(*role, patients[role[0].name]) for role in roles],
             "skipped_files": scan.skipped_files,
             "unreadable_files": scan.unreadable_files,
+            "closed_archives": scan.closed_archives,
         }
         console.result(json.dumps(result, indent=2))
         return
@@ -189,9 +201,13 @@ def command(console: Console, /, folder: Path) -> None:
     for number, (series, role, reason) in enumerate(roles, start=1):
         mark = "*" if role == "chosen" else "-"
         console.result(_block(series, f"\n{number} {mark}", reason))
+        if max(numbers) > 1:
+            console.result(f"    patient {patients[series.name]} of this input")
     if refusal:
         console.result(f"analyze would take none: {refusal}")
+    archives = f", {scan.closed_archives} zip archives unopened"
     console.say(
         f"{len(scan.series)} series; {scan.skipped_files} other files, "
         f"{scan.unreadable_files} damaged files"
+        + (archives if scan.closed_archives else "")
     )
