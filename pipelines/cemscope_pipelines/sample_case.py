@@ -16,7 +16,7 @@ from cemscope.errors import ConfigError
 SAMPLE_VARIABLE = "CEMSCOPE_SAMPLE"
 """Environment variable that names the folder."""
 
-BASELINE = "baseline"
+BASELINE, FOLLOWUP = "baseline", "followup"
 MANIFEST_FILE = "manifest.json"
 
 
@@ -45,18 +45,21 @@ class LevelTruth:
 
 @dataclass(frozen=True, slots=True)
 class SampleTruth:
-    """What is known about the baseline scan.
+    """What is known about the sample's scans.
 
     Attributes
     ----------
     levels : tuple of LevelTruth
-        Vertebrae, with and without cement.
+        Vertebrae of the baseline, with and without cement.
     screw_ids : tuple of str
-        Screws, e.g. "L4-left".
+        Its screws, e.g. "L4-left".
+    loosened : tuple of str
+        Screws that are loose in the follow-up.
     """
 
     levels: tuple[LevelTruth, ...]
     screw_ids: tuple[str, ...]
+    loosened: tuple[str, ...] = ()
 
     def at(self, centroid_lps_mm: tuple[float, float, float]) -> LevelTruth | None:
         """Vertebra whose centre is near a point; None where there is none."""
@@ -107,7 +110,7 @@ def find_sample(given: Path | None = None) -> Path:
 
 
 def read_truth(sample: Path) -> SampleTruth | None:
-    """Read what is known about the baseline scan; None without a manifest.
+    """Read what is known about the sample; None without a manifest.
 
     Raises
     ------
@@ -128,10 +131,16 @@ def read_truth(sample: Path) -> SampleTruth | None:
 
 def _truth_of(manifest: dict[str, Any]) -> SampleTruth:
     truth = manifest["scans"][BASELINE]["truth"]
+    later = manifest["scans"].get(FOLLOWUP, {"truth": {"screws": []}})
     return SampleTruth(
         levels=tuple(_level_of(vertebra) for vertebra in truth["vertebrae"]),
         screw_ids=tuple(
             f"{screw['level']}-{screw['side']}" for screw in truth["screws"]
+        ),
+        loosened=tuple(
+            f"{screw['level']}-{screw['side']}"
+            for screw in later["truth"]["screws"]
+            if screw["loosened"]
         ),
     )
 

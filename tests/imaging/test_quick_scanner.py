@@ -97,6 +97,7 @@ def test_table_agrees_with_the_full_physics(kvp: int) -> None:
         Substance.PMMA: full.bone_cement(),
         Substance.TITANIUM: full.TITANIUM_ALLOY,
         Substance.COBALT_CHROME: full.COBALT_CHROME,
+        Substance.STEEL: full.STAINLESS_STEEL,
     }
     for substance, material in materials.items():
         expected = full.hounsfield(material, beam, 1e-3)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cases.sample_demo import SampleDemo
 from cases.treated_spine import treated_spine
 from cemscope.errors import ConfigError
 from cemscope_pipelines.cli import main
@@ -82,18 +83,14 @@ def test_measured_and_true_volumes_stand_side_by_side() -> None:
 
 @pytest.mark.sample
 def test_the_demo_measures_the_sample_patient(
-    sample_dicom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample_dicom: Path, sample_demo: SampleDemo
 ) -> None:
-    if not (sample_dicom / "baseline").is_dir():
-        pytest.skip("sample_dicom/ holds no baseline scan")
-    out = tmp_path / "case"
-    assert main(["demo", "--sample", str(sample_dicom), "--out", str(out)]) == 0
-    captured = capsys.readouterr()
-    assert "against the simulation's truth" in captured.out
-    assert str(out / "report.html") in captured.out
+    assert "against the simulation's truth" in sample_demo.output
+    assert "report.html" in sample_demo.output
+    assert (sample_demo.case / "report.html").is_file()
     truth = read_truth(sample_dicom)
     assert truth is not None
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((sample_demo.case / "report.json").read_text())
     cement = {v["level"]: v["cement"] for v in report["vertebrae"]}
     for level in truth.levels:
         if level.cement_ml > 0:

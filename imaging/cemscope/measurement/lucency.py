@@ -6,7 +6,7 @@ the metal look alike: places where they reign are counted as not seen.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -14,17 +14,18 @@ from scipy import ndimage
 from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, NotAssessed
 from cemscope.measurement.lucency_grade import judge_surface
+from cemscope.measurement.lucency_joint import strongest_gap
 from cemscope.measurement.lucency_profiles import (
     DISTANCE_MM,
     CellState,
     ShaftProfiles,
-    read_profiles,
 )
-from cemscope.measurement.lucency_streaks import CleanProfiles, remove_streaks
+from cemscope.measurement.lucency_streaks import CleanProfiles, clean_profiles
 from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.lucency_widths import (
     BoneLevels,
     WidthMap,
+    posterior,
     weigh_widths,
 )
 from cemscope.segmentation.implants.screw_model import ScrewModel
@@ -89,14 +90,8 @@ def measure_lucency(
             f"{settings.thickest_slice_mm:.1f} mm or less"
         )
         return tuple(ScrewLucency(reason, None) for _ in screws)
-    read = [
-        read_profiles(scan.region, scan.materials, screw, settings.profiles)
-        for screw in screws
-    ]
     marrow = [_marrow(scan.region, scan.materials, screw) for screw in screws]
-    cleaned = remove_streaks(
-        scan.region, scan.materials, screws, tuple(read), settings.profiles
-    )
+    cleaned = clean_profiles(scan.region, scan.materials, screws, settings.profiles)
     return tuple(
         _screw_lucency(screw, one, bone, settings)
         for screw, one, bone in zip(screws, cleaned, marrow, strict=True)
@@ -117,23 +112,25 @@ def _screw_lucency(
         return ScrewLucency(NotAssessed(unseen), None)
     profiles = cleaned.profiles
     left = _streak_hu(profiles, marrow[0])
-    streak = np.hypot(left, UNCERTAIN_STREAK * cleaned.removed_hu)
-    levels = BoneLevels(marrow[0], 0.35 * marrow[1], streak)
-    widths = weigh_widths(profiles, screw.shaft, levels, settings.widths)
+    levels = BoneLevels(marrow[0], 0.35 * marrow[1], left)
+    evidence = weigh_widths(cleaned, screw.shaft, levels, settings.widths)
+    joint = strongest_gap(evidence, profiles.state == CellState.SEEN, settings.joint)
+    told = joint.strength >= settings.joint.least_evidence
+    expected = np.where(joint.inside & told, joint.width_mm, 0.0)
+    widths = posterior(evidence, profiles, levels, expected, settings.widths)
     surface = _surface(screw, profiles, widths, levels, settings)
+    surface = replace(surface, told=joint.inside & told)
     log.info(
-        "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left",
+        "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left, joint "
+        "evidence of a gap %.1f",
         screw.level,
         screw.side,
         levels.marrow_hu,
-        cleaned.removed_hu.max(),
+        np.median(np.abs(cleaned.removed_hu)),
         left,
+        joint.strength,
     )
     return ScrewLucency(judge_surface(surface, settings), surface)
-
-
-UNCERTAIN_STREAK = 0.15
-"""Part of a predicted streak that may be wrong [ours]."""
 
 
 def _surface(
@@ -166,7 +163,7 @@ def _surface(
         width,
         widths.rim_hu,
         levels.marrow_hu,
-        float(np.median(levels.streak_hu)),
+        levels.streak_hu,
     )
 
 

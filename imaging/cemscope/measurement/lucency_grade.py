@@ -31,11 +31,17 @@ def judge_surface(
         and (surface.rim_hu[lucent] >= settings.rim_hu).mean() >= settings.rim_fraction
     )
     error = settings.measuring_error_mm
-    suspicious = (
-        whole.mean_width_mm >= settings.suspicious_width_mm - error
-        and whole.arc_deg >= settings.suspicious_arc_deg
+    large = (
+        whole.arc_deg >= settings.suspicious_arc_deg
         and whole.length_fraction >= settings.suspicious_length_fraction
     )
+    if surface.told is not None:
+        # Single places alone never make a screw suspicious. What the whole shaft
+        # tells of is as large as the definition asks for.
+        large = _confirmed(surface, surface.told, settings) or (
+            large and bool(surface.told.any())
+        )
+    suspicious = large and whole.mean_width_mm >= settings.suspicious_width_mm - error
     wide = whole.mean_width_mm >= settings.loose_width_mm - error
     grade = LucencyGrade.NONE
     if suspicious:
@@ -49,6 +55,13 @@ def judge_surface(
         double and suspicious,
         float(cement.sum() / max(in_bone.sum(), 1)),
     )
+
+
+def _confirmed(surface: LucencyMap, told: BoolArray, settings: LucencySettings) -> bool:
+    """Tell whether the places of a gap show it one by one, too."""
+    seen = told & (surface.state == CellState.SEEN)
+    share = (surface.width_mm[seen] > 0.0).mean() if seen.any() else 0.0
+    return bool(share >= settings.told_share)
 
 
 def _part(
@@ -76,6 +89,14 @@ def _part(
     visible = seen.sum(axis=1)
     enough = visible >= 0.25 * ANGLES
     arc = np.where(enough, arc * _unseen_factor(open_, visible), arc)
+    if surface.told is not None:
+        # Of an arc that the whole shaft tells of single places may be missing.
+        told = surface.told[planes]
+        kept = (lucent & told).sum(axis=1) >= settings.told_share * np.maximum(
+            (seen & told).sum(axis=1), 1
+        )
+        told_deg = told.sum(axis=1) * 360.0 / ANGLES
+        arc = np.where(kept, np.maximum(arc, told_deg), arc)
     rimmed = arc >= settings.suspicious_arc_deg
     judged = counted & enough
     fraction = float((rimmed & judged).sum() / max(judged.sum(), 1))

@@ -3,6 +3,7 @@
 Distances count from the shaft's surface as it was fitted, that is without blooming.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
-from cemscope.measurement.shaft_blur import thickness_mm2, without_shaft
+from cemscope.measurement.shaft_blur import EdgeBlur, without_shaft
 from cemscope.segmentation.implants.metal import box_near
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
@@ -54,7 +55,9 @@ class ShaftProfiles:
     in_body : ndarray of bool, shape (planes,)
         Whether the axis runs in the vertebral body, else in the pedicle or arch.
     blur_mm : ndarray, shape (ANGLES,)
-        Blur across the surface, by direction.
+        Blur of edges in the tissue, by direction.
+    metal_blur_mm : ndarray, shape (ANGLES,)
+        Blur of the shaft's own edge, by direction.
     exit_mm : ndarray, shape (planes, ANGLES)
         Distance at which the vertebra ends, `FAR_EXIT_MM` if it does not on the way.
     points_lps_mm : ndarray, shape (planes, ANGLES, len(DISTANCE_MM), 3)
@@ -67,6 +70,7 @@ class ShaftProfiles:
     state: npt.NDArray[np.uint8]
     in_body: BoolArray
     blur_mm: FloatArray
+    metal_blur_mm: FloatArray
     exit_mm: FloatArray
     points_lps_mm: FloatArray
 
@@ -109,6 +113,7 @@ def read_profiles(
     materials: LabelArray,
     screw: ScrewModel,
     settings: ProfileSettings,
+    streak: Callable[[FloatArray], FloatArray] | None = None,
 ) -> ShaftProfiles | None:
     """Sample the scan around a shaft; None where none of it can be judged.
 
@@ -118,6 +123,8 @@ def read_profiles(
         The scan and its vertebrae.
     materials
         Cement and metal on the region's grid.
+    streak
+        HU that streaks add at points, where they are known: see `without_shaft`.
     """
     margin = max(settings.tip_margin_mm, screw.thread.taper_mm)
     last = screw.tip_mm - margin - min(screw.tip_uncertainty_mm, 4.0)
@@ -133,7 +140,7 @@ def read_profiles(
     box = box_near(region, screw, float(DISTANCE_MM[-1]) + 2.0)
     part = region.sub_box(box)
     away = materials[box] == 0
-    tissue = without_shaft(part, screw, away, (float(t[0]), float(t[-1])))
+    tissue = without_shaft(part, screw, away, (float(t[0]), float(t[-1])), streak)
     near_index = np.moveaxis(part.geometry.lps_to_index(points), -1, 0)
     total, weight = (
         smoothed(
@@ -176,7 +183,7 @@ def read_profiles(
         hu,
         state,
         centre == level.number,
-        _blur_mm(region, screw, rays),
+        *_blur_mm(region, tissue.blur, rays),
         _exit_mm(bone),
         points,
     )
@@ -219,14 +226,15 @@ def _nearest(labels: LabelArray, index: FloatArray) -> LabelArray:
     return found
 
 
-def _blur_mm(region: ScanRegion, screw: ScrewModel, rays: FloatArray) -> FloatArray:
-    """Blur of edges in the tissue, by direction: scan, slices and interpolation.
+def _blur_mm(
+    region: ScanRegion, blur: EdgeBlur, rays: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Blur of edges by direction: of those in the tissue, and of the shaft's own.
 
-    Linear interpolation between samples h apart adds a variance of h^2 / 6, a slice as
-    thick as its distance h^2 / 12 on top of what the fitted blur of the plane holds.
+    The tissue is interpolated: between samples h apart this adds a variance of
+    h^2 / 6.
     """
     spacing = np.array(region.geometry.spacing_mm)
     share = (rays @ region.geometry.directions_lps.T) ** 2
-    variance = screw.shaft.sigma_mm**2 + share @ (spacing**2) / 6.0
-    blur: FloatArray = np.sqrt(variance + share[:, 0] * thickness_mm2(region))
-    return blur
+    own = blur.sigma_mm(share[:, 0])
+    return np.hypot(own, np.sqrt(share @ (spacing**2) / 6.0)), own

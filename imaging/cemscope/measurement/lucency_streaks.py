@@ -18,9 +18,11 @@ from cemscope.measurement.lucency_profiles import (
     CellState,
     ProfileSettings,
     ShaftProfiles,
+    read_profiles,
     smoothed,
 )
 from cemscope.measurement.metal_shadow import TERMS, MetalShadow, cast_shadow
+from cemscope.measurement.shaft_blur import OWN_BLUR_MM
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.volume import LabelArray
@@ -34,22 +36,24 @@ class CleanProfiles:
     ----------
     profiles : ShaftProfiles
         With the predicted streaks taken off.
-    removed_hu : ndarray, shape (angles,)
-        How strong they were, usually along the shaft.
+    removed_hu : ndarray, shape (planes, angles, distances)
+        The predicted streaks.
     """
 
     profiles: ShaftProfiles
     removed_hu: FloatArray
 
 
-def remove_streaks(
+def clean_profiles(
     region: ScanRegion,
     materials: LabelArray,
     screws: tuple[ScrewModel, ...],
-    profiles: tuple[ShaftProfiles | None, ...],
     settings: ProfileSettings,
 ) -> tuple[CleanProfiles | None, ...]:
-    """Take the predicted streaks off all profiles, in their order.
+    """Read the profiles of all shafts, and take the predicted streaks off.
+
+    They are read twice: the flank of a shaft tells its blur only when the streaks
+    beside it are known.
 
     Parameters
     ----------
@@ -58,10 +62,14 @@ def remove_streaks(
     materials
         Cement and metal on the region's grid.
     screws
-        Whose profiles these are.
-    profiles
-        None for a shaft that cannot be looked at; stays None.
+        All fitted screws.
+
+    Returns
+    -------
+    tuple
+        In the order of the screws; None for a shaft that cannot be looked at.
     """
+    read = [read_profiles(region, materials, s, settings) for s in screws]
     sigma = [screw.shaft.sigma_mm for screw in screws]
     shadow = cast_shadow(
         region.hu,
@@ -69,22 +77,26 @@ def remove_streaks(
         region.geometry,
         float(np.median(sigma)) if sigma else 0.5,
     )
-    terms = [None if one is None else _terms(shadow, one, settings) for one in profiles]
-    strengths = _strengths(profiles, terms)
+    terms = [None if one is None else _terms(shadow, one, settings) for one in read]
+    strengths = _strengths(read, terms)
+    if shadow is not None and strengths.any():
+        first = strengths
+
+        def streak(points_lps_mm: FloatArray) -> FloatArray:
+            found: FloatArray = shadow.at(points_lps_mm) @ first
+            return found
+
+        read = [read_profiles(region, materials, s, settings, streak) for s in screws]
+        strengths = _strengths(read, terms)
     cleaned: list[CleanProfiles | None] = []
-    for one, shape in zip(profiles, terms, strict=True):
+    for one, shape in zip(read, terms, strict=True):
         if one is None or shape is None:
             cleaned.append(None)
             continue
-        streak = shape @ strengths
-        beside = np.abs(streak[..., _NEAR]).mean(axis=2)
-        cleaned.append(
-            CleanProfiles(replace(one, hu=one.hu - streak), np.median(beside, axis=0))
-        )
+        removed = shape @ strengths
+        cleaned.append(CleanProfiles(replace(one, hu=one.hu - removed), removed))
     return tuple(cleaned)
 
-
-_NEAR = (DISTANCE_MM >= 0.8) & (DISTANCE_MM <= 3.0)
 
 _FITTED = DISTANCE_MM >= 1.2
 """Nearer to the shaft its own blur decides."""
@@ -118,7 +130,7 @@ def _terms(
 
 
 def _strengths(
-    profiles: tuple[ShaftProfiles | None, ...],
+    profiles: list[ShaftProfiles | None],
     terms: list[FloatArray | None],
 ) -> FloatArray:
     """Robust regression over all shafts, each with a level of its own."""
@@ -165,8 +177,6 @@ CLEAR_SHARE = 0.85
 
 _SIGNED = np.array([[-1.0, -1.0, 0.0], [0.0, 0.25, 0.0], [0.0, 0.0, -1.0]])
 """What rays lack: by L^2, by L^2 that levels off on long ways, and by L T."""
-
-OWN_BLUR_MM = 0.9
 
 LEAST_PLACES = 2000
 """Fewer values do not tell streaks from bone."""

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cemscope.findings import Side
+from cemscope.measurement.lucency_joint import JointSettings
 from cemscope.measurement.lucency_profiles import ProfileSettings
 from cemscope.measurement.lucency_widths import WidthSettings
 from cemscope.segmentation.scan_region import FloatArray
@@ -33,6 +34,9 @@ class LucencySettings:
         A double halo's outer line is this much denser than the patient's marrow ...
     rim_fraction
         ... over this share of the lucent rim.
+    told_share
+        A gap that the whole shaft tells of is confirmed where this share of its places
+        shows it.
     measuring_error_mm
         Widths within this of a limit reach it: bias to be expected of the method.
     least_seen_fraction
@@ -45,8 +49,8 @@ class LucencySettings:
         A dark zone that ends this near to the cortex may end at it: not seen.
     dark_streak_hu, bright_streak_hu
         Surroundings so far below or above the patient's marrow are streaks, not bone.
-    profiles, widths
-        How profiles are read and judged.
+    profiles, widths, joint
+        How profiles are read, judged place by place, and over the whole shaft.
     """
 
     thickest_slice_mm: float = 1.5
@@ -58,6 +62,7 @@ class LucencySettings:
     loose_width_mm: float = 2.0
     rim_hu: float = 100.0
     rim_fraction: float = 0.5
+    told_share: float = 0.7
     measuring_error_mm: float = 0.2
     least_seen_fraction: float = 0.3
     least_length_mm: float = 8.0
@@ -67,6 +72,7 @@ class LucencySettings:
     bright_streak_hu: float = 700.0
     profiles: ProfileSettings = field(default_factory=ProfileSettings)
     widths: WidthSettings = field(default_factory=WidthSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +97,10 @@ class LucencyMap:
         Density just outside the rim, above the patient's marrow.
     marrow_hu, streak_hu : float
         What the places were compared with.
+    told : ndarray of bool or None
+        Where all of the shaft's evidence together tells a gap (`lucency_joint`): a
+        quarter of the circle and a third of the length, or more. None if it was not
+        asked.
     """
 
     level: str
@@ -102,3 +112,4 @@ class LucencyMap:
     rim_hu: FloatArray
     marrow_hu: float
     streak_hu: float
+    told: BoolArray | None = None

@@ -20,6 +20,7 @@ from cemscope.measurement.lucency_profiles import (
     CellState,
     ShaftProfiles,
 )
+from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.segmentation.implants.screw_profile import ShaftProfile
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray
@@ -54,10 +55,18 @@ class WidthSettings:
     blur_share
         Relative deviation of the blur.
     streak_mm
-        Streaks change over such a distance.
+        Streaks that are left change over such a distance.
+    streak_doubt
+        Part of a predicted streak that may be wrong.
+    surprise
+        A profile that no width explains says little: the logarithm of the likelihood
+        of a width is at most so far below that of the best one.
     tight_prior, endless_prior
         Probability that a place has no gap, and that it lies in soft tissue though
         the outline says bone.
+    told_tight_prior, alike_mm
+        The same within a gap that the whole shaft tells of, and by how much its width
+        differs from place to place.
     pool_along_mm, pool_around_deg
         A gap keeps its width over about such a patch (standard deviations).
     pool_gain
@@ -66,7 +75,7 @@ class WidthSettings:
     """
 
     gap_hu: float = 15.0
-    gap_spread_hu: float = 30.0
+    gap_spread_hu: float = 40.0
     bone_spread_hu: float = 100.0
     bone_change_mm: float = 2.5
     texture_hu: float = 60.0
@@ -79,8 +88,12 @@ class WidthSettings:
     edge_mm: float = 0.08
     blur_share: float = 0.08
     streak_mm: float = 2.2
+    streak_doubt: float = 0.3
+    surprise: float = 4.0
     tight_prior: float = 0.6
     endless_prior: float = 0.02
+    told_tight_prior: float = 0.15
+    alike_mm: float = 0.5
     pool_along_mm: float = 3.0
     pool_around_deg: float = 18.0
     pool_gain: float = 4.0
@@ -96,13 +109,13 @@ class BoneLevels:
         Median of its cancellous bone.
     noise_hu : float
         Noise of a smoothed profile.
-    streak_hu : ndarray, shape (angles,)
-        Strength of the streaks that are left beside this shaft, by direction.
+    streak_hu : float
+        Strength of the streaks that are left beside this shaft.
     """
 
     marrow_hu: float
     noise_hu: float
-    streak_hu: FloatArray
+    streak_hu: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,40 +167,75 @@ class WidthMap:
 
 
 def weigh_widths(
-    profiles: ShaftProfiles,
+    cleaned: CleanProfiles,
     shaft: ShaftProfile,
     levels: BoneLevels,
     settings: WidthSettings,
-) -> WidthMap:
-    """Weigh every width at every place of a shaft."""
+) -> FloatArray:
+    """Weigh every width at every place of a shaft.
+
+    Returns
+    -------
+    ndarray, shape (planes, angles, len(WIDTHS_MM))
+        Logarithm of each width's likelihood, 0 for the best one; 0 for all where
+        nothing is seen.
+    """
+    profiles = cleaned.profiles
     planes, angles, _ = profiles.hu.shape
-    count = len(WIDTHS_MM)
-    loose_prior = 1.0 - settings.tight_prior - settings.endless_prior
-    prior = np.full(count, loose_prior / (count - 2))
-    prior[0], prior[-1] = settings.tight_prior, settings.endless_prior
-    evidence = np.zeros((planes, angles, count))
-    # Places of like blur, streaks and distance from the surface share one model.
+    evidence = np.zeros((planes, angles, len(WIDTHS_MM)))
+    # Places of like blur and distance from the surface share one model.
     exits = np.clip(np.round(profiles.exit_mm), 0.0, FAR_EXIT_MM)
-    blur = np.round(profiles.blur_mm / BLUR_STEP_MM) * BLUR_STEP_MM
-    streak = np.exp(np.round(np.log(levels.streak_hu) / STREAK_STEP) * STREAK_STEP)
     kinds = np.stack(
         [
-            np.broadcast_to(blur, exits.shape),
-            np.broadcast_to(streak, exits.shape),
-            exits,
-        ],
+            np.broadcast_to(np.round(blur / BLUR_STEP_MM) * BLUR_STEP_MM, exits.shape)
+            for blur in (profiles.blur_mm, profiles.metal_blur_mm)
+        ]
+        + [exits],
         axis=-1,
     ).reshape(-1, 3)
     used = (profiles.state == CellState.SEEN).ravel()
-    hu, flat = profiles.hu.reshape(-1, DISTANCE_MM.size), evidence.reshape(-1, count)
+    hu = profiles.hu.reshape(-1, DISTANCE_MM.size)
+    doubt = settings.streak_doubt * cleaned.removed_hu.reshape(hu.shape)
+    flat = evidence.reshape(-1, len(WIDTHS_MM))
     for kind in np.unique(kinds[used], axis=0):
         here = used & (kinds == kind).all(axis=1)
         model = _Surroundings.of(shaft, (kind[0], kind[1]), levels, settings)
-        flat[here] = model.log_evidence(hu[here], float(kind[2]))
-    evidence = _pooled(evidence, profiles.state == CellState.SEEN, settings)
-    evidence += np.log(prior)
-    evidence -= evidence.max(axis=-1, keepdims=True)
-    probability = np.exp(evidence)
+        found = model.log_evidence(hu[here], doubt[here], float(kind[2]))
+        found -= found.max(axis=1, keepdims=True)
+        flat[here] = np.logaddexp(found, -settings.surprise)
+    return evidence
+
+
+def posterior(
+    evidence: FloatArray,
+    profiles: ShaftProfiles,
+    levels: BoneLevels,
+    expected_mm: FloatArray,
+    settings: WidthSettings,
+) -> WidthMap:
+    """Probability of each width, given the evidence of `weigh_widths`.
+
+    Parameters
+    ----------
+    expected_mm
+        Where all of the shaft's evidence together tells a gap, its width; else 0.
+        There a gap of about this width is no surprise. Shape (planes, angles).
+    """
+    loose = (WIDTHS_MM > 0.0) & np.isfinite(WIDTHS_MM)
+    flat = np.where(loose, 1.0 / loose.sum(), 0.0)
+    apart = (WIDTHS_MM - expected_mm[..., None])[..., loose] / settings.alike_mm
+    near = np.zeros((*expected_mm.shape, WIDTHS_MM.size))
+    near[..., loose] = np.exp(-0.5 * apart**2) + 1e-3
+    near /= near.sum(axis=-1, keepdims=True)
+    told = expected_mm > 0.0
+    tight = np.where(told, settings.told_tight_prior, settings.tight_prior)
+    shape = np.where(told[..., None], near, flat)
+    prior = (1.0 - tight - settings.endless_prior)[..., None] * shape
+    prior[..., 0], prior[..., -1] = tight, settings.endless_prior
+    pooled = _pooled(evidence, profiles.state == CellState.SEEN, settings)
+    pooled += np.log(prior)
+    pooled -= pooled.max(axis=-1, keepdims=True)
+    probability = np.exp(pooled)
     probability /= probability.sum(axis=-1, keepdims=True)
     return WidthMap(probability, _rim_hu(profiles, probability, levels))
 
@@ -230,18 +278,18 @@ class _Surroundings:
     def of(
         cls,
         shaft: ShaftProfile,
-        blur_and_streak: tuple[float, float],
+        blurs_mm: tuple[float, float],
         levels: BoneLevels,
         settings: WidthSettings,
     ) -> "_Surroundings":
         d = DISTANCE_MM
-        blur_mm, streak_hu = blur_and_streak
-        metal_hu, sigma_mm = shaft.metal_hu, shaft.sigma_mm
+        blur_mm, sigma_mm = blurs_mm
+        metal_hu = shaft.metal_hu
         share, wider = (_share(shaft, d, sigma_mm * f) for f in (1.0, 1.02))
         edge = (_share(shaft, d - 0.02, sigma_mm) - share) / 0.02
         apart = np.abs(d[:, None] - d)
         shared = levels.noise_hu**2 * np.exp(-0.5 * (apart / NOISE_MM) ** 2)
-        shared += streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
+        shared += levels.streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
         for change in (
             metal_hu * settings.edge_mm * edge,
             metal_hu * settings.blur_share * (wider - share) / 0.02,
@@ -251,28 +299,36 @@ class _Surroundings:
         shared += np.eye(d.size) * LEAST_NOISE_HU**2
         return cls(blur_mm, 1.0 - share, shared, levels, settings)
 
-    def log_evidence(self, hu: FloatArray, exit_mm: float) -> FloatArray:
-        """Log evidence of all widths, shape (places, widths), up to a constant."""
+    def log_evidence(
+        self, hu: FloatArray, doubt: FloatArray, exit_mm: float
+    ) -> FloatArray:
+        """Log evidence of all widths, shape (places, widths), up to a constant.
+
+        ``doubt`` has the shape of ``hu``: a curve of its own for each place, whose
+        strength is unknown with deviation 1.
+        """
         s = self.settings
         either = [
-            self._log_evidence(hu, exit_mm, texture_hu)
+            self._log_evidence(hu, doubt, exit_mm, texture_hu)
             for texture_hu in (s.texture_hu, s.sparse_texture_hu)
         ]
         joined: FloatArray = np.logaddexp(*either)
         return joined
 
     def _log_evidence(
-        self, hu: FloatArray, exit_mm: float, texture_hu: float
+        self, hu: FloatArray, doubt: FloatArray, exit_mm: float, texture_hu: float
     ) -> FloatArray:
-        means, covariances = zip(
-            *(self.gap(float(width), exit_mm, texture_hu) for width in WIDTHS_MM),
-            strict=True,
-        )
-        lower = np.linalg.cholesky(np.stack(covariances))
-        inverse = np.linalg.inv(lower)
-        error = np.einsum("kij,pkj->pki", inverse, hu[:, None] - np.stack(means))
-        volume = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        evidence: FloatArray = -0.5 * (error**2).sum(axis=2) - volume
+        evidence = np.empty((len(hu), len(WIDTHS_MM)))
+        for k, width in enumerate(WIDTHS_MM):
+            mean, covariance = self.gap(float(width), exit_mm, texture_hu)
+            lower = np.linalg.cholesky(covariance)
+            inverse = np.linalg.inv(lower)
+            error, curve = (hu - mean) @ inverse.T, doubt @ inverse.T
+            # The curve enters as a further direction of the covariance (Woodbury).
+            size = 1.0 + (curve**2).sum(axis=1)
+            square = (error**2).sum(axis=1) - (error * curve).sum(axis=1) ** 2 / size
+            volume = np.log(np.diagonal(lower)).sum() + 0.5 * np.log(size)
+            evidence[:, k] = -0.5 * square - volume
         return evidence
 
     def gap(
@@ -307,8 +363,8 @@ class _Surroundings:
         return mean, covariance
 
 
-BLUR_STEP_MM, STREAK_STEP = 0.05, 0.15
-"""How finely blur, and the logarithm of the streaks, are told apart."""
+BLUR_STEP_MM = 0.05
+"""How finely blur is told apart."""
 
 NOISE_MM = 0.5
 """Noise of CT is alike within about a pixel."""

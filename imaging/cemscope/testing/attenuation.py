@@ -142,6 +142,9 @@ TITANIUM_ALLOY = Material(
 COBALT_CHROME = Material(
     "CoCrMo (ASTM F1537)", _elements(Co=0.66, Cr=0.28, Mo=0.06), 8.30
 )
+STAINLESS_STEEL = Material(
+    "316L (ASTM F138)", _elements(Fe=0.655, Cr=0.175, Ni=0.14, Mo=0.03), 7.95
+)
 
 
 def mixture(name: str, parts: Sequence[tuple[Material, float]]) -> Material:

@@ -25,6 +25,7 @@ class Substance(StrEnum):
     PMMA = "PMMA"
     TITANIUM = "Ti-6Al-4V"
     COBALT_CHROME = "CoCrMo"
+    STEEL = "316L"
     BARIUM_SULFATE = "barium sulfate"
     ZIRCONIA = "zirconia"
 
@@ -38,6 +39,7 @@ _MU_PER_CM = {
     Substance.PMMA: (0.3060, 0.2623, 0.2366, 0.2235, 0.2119, 0.2015, 0.1917),
     Substance.TITANIUM: (13.5013, 7.4005, 4.2747, 2.9686, 2.0757, 1.4967, 1.1275),
     Substance.COBALT_CHROME: (50.093, 27.301, 15.405, 10.370, 6.9074, 4.6623, 3.2409),
+    Substance.STEEL: (44.685, 24.307, 13.719, 9.2573, 6.1921, 4.2071, 2.9513),
     Substance.BARIUM_SULFATE: (35.854, 52.490, 30.509, 20.613, 13.539, 8.7808, 5.6769),
     Substance.ZIRCONIA: (68.522, 37.915, 21.436, 14.314, 9.3375, 6.0715, 3.9903),
 }

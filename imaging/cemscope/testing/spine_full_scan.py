@@ -16,12 +16,18 @@ from cemscope.testing.attenuation import (
     CORTICAL_BONE,
     MARROW,
     MUSCLE,
+    STAINLESS_STEEL,
     TITANIUM_ALLOY,
     Material,
     bone_cement,
 )
 from cemscope.testing.beam_table import Substance
-from cemscope.testing.quick_scanner import QuickScan, TissueFractions, as_ct
+from cemscope.testing.quick_scanner import (
+    QuickScan,
+    TissueFractions,
+    TissueSource,
+    as_ct,
+)
 from cemscope.testing.scalar_field import PlaneGrid
 from cemscope.testing.scanner import (
     MaterialGrid,
@@ -32,7 +38,6 @@ from cemscope.testing.scanner import (
     to_scale,
 )
 from cemscope.testing.scanner_settings import ScannerSettings
-from cemscope.testing.spine_patient import SpinePatient
 from cemscope.volume import CTVolume
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,14 +48,19 @@ FINE_CELL_MM, COARSE_CELL_MM = 0.5, 1.5
 SLICES_AT_ONCE = 30
 """Slices that share the work of a projection."""
 
-METALS = {Substance.TITANIUM: TITANIUM_ALLOY, Substance.COBALT_CHROME: COBALT_CHROME}
+METALS = {
+    Substance.TITANIUM: TITANIUM_ALLOY,
+    Substance.COBALT_CHROME: COBALT_CHROME,
+    Substance.STEEL: STAINLESS_STEEL,
+}
 
 
 def full_scan(
-    patient: SpinePatient,
+    patient: TissueSource,
     scan: QuickScan,
     settings: ScannerSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
+    slices_at_once: int = SLICES_AT_ONCE,
 ) -> CTVolume:
     """Scan a patient by projection.
 
@@ -63,6 +73,8 @@ def full_scan(
         Views, bins and sub-slices; what the scan tells is taken from there.
     progress
         Called with the number of finished slices and of all slices.
+    slices_at_once
+        More are faster and take more memory.
 
     Returns
     -------
@@ -100,7 +112,7 @@ def full_scan(
     part = (slice(first, first + scan.rows), slice(first, first + scan.columns))
     slice_z = z + scan.slice_increment_mm * np.arange(scan.slices)
     hu = np.empty((scan.slices, scan.rows, scan.columns), np.int16)
-    for chosen in chunks(scan.slices, SLICES_AT_ONCE):
+    for chosen in chunks(scan.slices, slices_at_once):
         planes, profile = slice_planes_mm(slice_z[chosen], settings)
         grids = material_grids(patient, scan, planes)
         image = to_scale(scan_slices(grids, profile, settings, chosen.start), settings)
@@ -111,7 +123,7 @@ def full_scan(
 
 
 def material_grids(
-    patient: SpinePatient, scan: QuickScan, plane_z_mm: FloatArray
+    patient: TissueSource, scan: QuickScan, plane_z_mm: FloatArray
 ) -> tuple[MaterialGrid, ...]:
     """Fill planes with materials: small cells round the spine, large ones elsewhere."""
     plane_mm = float(plane_z_mm[1] - plane_z_mm[0])
@@ -160,7 +172,7 @@ def _layers(parts: TissueFractions) -> tuple[npt.NDArray[np.float32], ...]:
 
 
 def _grid(
-    patient: SpinePatient, grid: PlaneGrid, parts: TissueFractions
+    patient: TissueSource, grid: PlaneGrid, parts: TissueFractions
 ) -> MaterialGrid:
     cement = bone_cement(patient.barium_sulfate_fraction, patient.zirconia_fraction)
     metal = METALS[patient.metal]

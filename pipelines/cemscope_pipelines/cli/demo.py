@@ -1,4 +1,4 @@
-"""``cemscope demo``: the sample patient, measured and compared with the truth."""
+"""``cemscope demo``: the sample patient and its follow-up, compared with the truth."""
 
 import sys
 from pathlib import Path
@@ -77,6 +77,50 @@ def truth_table(report: "Report", truth: "SampleTruth") -> str:
     return "\n".join(lines)
 
 
+def loose_line(report: "Report", truth: "SampleTruth") -> str:
+    """Name the screws that the follow-up suspects, beside those that are loose."""
+    found = report.followup.conclusions if report.followup is not None else ()
+    named = [one.subject for one in found if one.code == "screw_loose"]
+    return (
+        f"loose screws: {', '.join(named) or 'none'} "
+        f"(true: {', '.join(truth.loosened) or 'none'})"
+    )
+
+
+def _follow(
+    console: Console, sample: Path, case_folder: Path, truth: "SampleTruth | None"
+) -> None:
+    """Compare the sample's second scan with its first one."""
+    from cemscope_pipelines.analysis import AnalysisJob
+    from cemscope_pipelines.cli.followup import run_followup
+    from cemscope_pipelines.cli.followup_table import followup_table
+    from cemscope_pipelines.config import AnalysisConfig
+    from cemscope_pipelines.followup.followup_run import FollowupJob
+    from cemscope_pipelines.sample_case import BASELINE, FOLLOWUP
+
+    later = case_folder.with_name(case_folder.name + FOLLOWUP_SUFFIX)
+    job = FollowupJob(
+        AnalysisJob(
+            series=sample / FOLLOWUP,
+            case_folder=later,
+            config=AnalysisConfig(),
+            command=tuple(sys.argv),
+        ),
+        baseline=case_folder,
+        baseline_series=sample / BASELINE,
+    )
+    report = run_followup(console, job).case.report
+    console.result("\nsix months later, compared with the first scan:")
+    console.result(followup_table(report))
+    if truth is not None:
+        console.result(loose_line(report, truth))
+    console.result(f"\n{where_it_lies(later)}")
+
+
+FOLLOWUP_SUFFIX = "_followup"
+"""The case of the second scan lies beside that of the first."""
+
+
 @click.command(name="demo", cls=HandledCommand, epilog=EXAMPLES)
 @click.option(
     "--out",
@@ -85,7 +129,8 @@ def truth_table(report: "Report", truth: "SampleTruth") -> str:
     default="demo_case",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Case folder to write.",
+    help="Case folder to write; that of the second scan gets the ending "
+    f"{FOLLOWUP_SUFFIX}.",
 )
 @click.option(
     "--sample",
@@ -94,18 +139,31 @@ def truth_table(report: "Report", truth: "SampleTruth") -> str:
     help="Folder of the sample patient; default: $CEMSCOPE_SAMPLE, else sample_dicom "
     "of the repository.",
 )
+@click.option(
+    "--baseline-only",
+    is_flag=True,
+    help="Leave the second scan and its comparison out.",
+)
 @console_options
 @pass_console
-def command(console: Console, /, case_folder: Path, sample: Path | None) -> None:
-    """Analyse the sample patient and compare with the known truth.
+def command(
+    console: Console, /, case_folder: Path, sample: Path | None, baseline_only: bool
+) -> None:
+    """Analyse the sample patient twice and compare with the known truth.
 
     The patient is simulated: an L3-L5 fixation with cemented screws and a
-    vertebroplasty of L2, with the true volumes in manifest.json.
+    vertebroplasty of L2, with the true volumes in manifest.json; six months later
+    one screw is loose.
     """  # fmt: skip
     from cemscope_pipelines.analysis import AnalysisJob
     from cemscope_pipelines.cli.table import report_table
     from cemscope_pipelines.config import AnalysisConfig
-    from cemscope_pipelines.sample_case import BASELINE, find_sample, read_truth
+    from cemscope_pipelines.sample_case import (
+        BASELINE,
+        FOLLOWUP,
+        find_sample,
+        read_truth,
+    )
 
     folder = find_sample(sample)
     truth = read_truth(folder)
@@ -124,3 +182,5 @@ def command(console: Console, /, case_folder: Path, sample: Path | None) -> None
         console.result("\nagainst the simulation's truth:")
         console.result(truth_table(result.report, truth))
     console.result(f"\n{where_it_lies(case_folder)}")
+    if not baseline_only and (folder / FOLLOWUP).is_dir():
+        _follow(console, folder, case_folder, truth)

@@ -1,0 +1,137 @@
+"""Growth of a screw's lucent rim over what both scans show of it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cemscope.findings import Lucency, NotAssessed
+from cemscope.measurement.followup_scan import FollowedScrew
+from cemscope.measurement.lucency_grade import judge_surface
+from cemscope.measurement.lucency_profiles import ANGLES, CellState
+from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
+from cemscope.registration.rigid_pose import RigidPose
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RimGrowth:
+    """Growth of a rim, with both surfaces on the follow-up's places.
+
+    Attributes
+    ----------
+    growth_mm : float or NotAssessed
+        Increase of the mean width.
+    seen_fraction : float
+        Share of the surface in bone that both scans show.
+    baseline : LucencyMap or None
+        The baseline's surface, turned to the follow-up's angles and depths.
+    """
+
+    growth_mm: float | NotAssessed
+    seen_fraction: float
+    baseline: LucencyMap | None
+
+
+def rim_growth(
+    before: FollowedScrew,
+    after: FollowedScrew,
+    pose: RigidPose,
+    settings: LucencySettings,
+    least_seen: float,
+) -> RimGrowth:
+    """Compare the rims of one screw.
+
+    Parameters
+    ----------
+    before, after
+        The screw in both scans.
+    pose
+        How its vertebra moved.
+    settings
+        Limits of the rim, the same for both.
+    least_seen
+        Least share of the surface in bone that must be seen in both.
+    """
+    if before.surface is None or after.surface is None:
+        which = "baseline" if before.surface is None else "follow-up"
+        one = before if before.surface is None else after
+        return RimGrowth(
+            NotAssessed(f"not assessed in the {which}: {one.lucency_refused}"),
+            0.0,
+            None,
+        )
+    first = _turned(before, after, pose)
+    second = after.surface
+    open_ = second.state != CellState.OUTSIDE
+    open_ &= second.state != CellState.CEMENT
+    both = (second.state == CellState.SEEN) & (first.state == CellState.SEEN)
+    share = float(both.sum() / max(open_.sum(), 1))
+    if share < least_seen:
+        reason = NotAssessed(
+            f"only {100.0 * share:.0f} % of the shaft's surface in bone is seen in "
+            "both scans"
+        )
+        return RimGrowth(reason, share, first)
+    rim = np.zeros(both.shape, np.bool_)
+    for surface in (first, second):
+        if _reaches(surface, both, settings):
+            rim |= both & (surface.width_mm > 0.0)
+    # Without a rim of some length, single dark places count among all that is seen.
+    places = rim if rim.any() else both
+    grown = float((second.width_mm - first.width_mm)[places].mean())
+    return RimGrowth(grown, share, first)
+
+
+LEAST_RIM_SHARE = 0.25
+"""A rim over less of the length that both scans show is none [ours]."""
+
+
+def _reaches(
+    surface: LucencyMap, both: npt.NDArray[np.bool_], settings: LucencySettings
+) -> bool:
+    """Tell whether a rim goes along enough of what both scans show."""
+    state = surface.state.copy()
+    state[~both & (state == CellState.SEEN)] = CellState.HIDDEN
+    judged = judge_surface(
+        replace(surface, state=state, width_mm=np.where(both, surface.width_mm, 0.0)),
+        # What the two scans share was found to be enough: no second limit.
+        replace(settings, least_seen_fraction=0.0, least_length_mm=0.0),
+    )
+    return (
+        isinstance(judged, Lucency) and judged.whole.length_fraction >= LEAST_RIM_SHARE
+    )
+
+
+def _turned(before: FollowedScrew, after: FollowedScrew, pose: RigidPose) -> LucencyMap:
+    """Bring the baseline's surface to the angles and depths of the follow-up's."""
+    assert before.surface is not None  # noqa: S101 - the caller has looked
+    assert after.surface is not None  # noqa: S101
+    surface, target = before.surface, after.surface
+    axis, later = before.model.axis, after.model.axis
+    on_axis = pose.to_baseline(later.at(target.t_mm))
+    t = (on_axis - axis.point) @ axis.forward
+    first, second = later.cross_vectors()
+    angle = 2.0 * np.pi * np.arange(ANGLES) / ANGLES
+    rays = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
+    rays = pose.turned_back(rays)
+    one, other = axis.cross_vectors()
+    turn = np.arctan2(rays @ other, rays @ one) * (ANGLES / (2.0 * np.pi))
+    column = np.rint(turn).astype(int) % ANGLES
+    place = np.interp(t, surface.t_mm, np.arange(surface.t_mm.size))
+    row = np.rint(place).astype(int)
+    beyond = (t < surface.t_mm[0] - 0.5) | (t > surface.t_mm[-1] + 0.5)
+    state = surface.state[row][:, column].copy()
+    state[beyond] = CellState.OUTSIDE
+    width = np.where(beyond[:, None], 0.0, surface.width_mm[row][:, column])
+    told = surface.told
+    if told is not None:
+        told = told[row][:, column] & ~beyond[:, None]
+    return replace(
+        surface,
+        t_mm=target.t_mm,
+        in_body=target.in_body,
+        state=state,
+        width_mm=width,
+        rim_hu=surface.rim_hu[row][:, column],
+        told=told,
+    )

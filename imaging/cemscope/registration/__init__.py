@@ -1,0 +1,1 @@
+"""Bring two scans of one patient together, vertebra by vertebra."""
