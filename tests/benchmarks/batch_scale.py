@@ -19,12 +19,8 @@ from pathlib import Path
 import psutil
 
 from cases.batch_roots import FakeSeries, write_fake_series
-from cemscope_pipelines.batch.ledger import (
-    LEDGER_FILE,
-    CaseStatus,
-    Ledger,
-    LedgerCase,
-)
+from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
+from cemscope_pipelines.batch.ledger_case import CaseStatus, LedgerCase
 
 LEDGER_CASES = 10_000
 

@@ -23,6 +23,18 @@ class FakeSeries:
     date: str = "20250301"
 
 
+TWELVE = (
+    *(FakeSeries(f"good{i}", patient=f"PAT{i}") for i in range(6)),
+    FakeSeries("good6", "kill_after"),  # dies after its folder is whole
+    FakeSeries("truncated", broken="pixels_cut_short"),
+    FakeSeries("irregular", broken="missing_slices"),
+    FakeSeries("killed", "kill"),
+    FakeSeries("hung", "hang"),
+    FakeSeries("greedy", "eat"),
+)
+"""Seven that give a result, and one of each kind that does not."""
+
+
 def write_fake_series(series: FakeSeries, root: Path) -> Path:
     folder = root / series.name
     if series.broken:

@@ -9,15 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cases.batch_roots import FakeSeries, runs_of, write_fake_series
+from cases.batch_roots import TWELVE, runs_of, write_fake_series
 from cases.fake_cases import REPORT_SOURCE
 from cemscope.errors import ConfigError
 from cemscope_pipelines.batch.batch_run import listed_cases
-from cemscope_pipelines.batch.ledger import CaseStatus
+from cemscope_pipelines.batch.ledger_case import CaseStatus
 
 pytest.importorskip("distributed")
 
@@ -73,11 +74,11 @@ def test_a_lost_worker_and_a_lost_parent_cost_no_case(
     tmp_path: Path, start: Starter
 ) -> None:
     root, out = tmp_path / "root", tmp_path / "out"
-    words = ["sleep 0.7"] * 6 + ["kill", "raise"]
-    folders = [
-        write_fake_series(FakeSeries(f"s{i}", word), root)
-        for i, word in enumerate(words)
+    series = [
+        replace(s, behaviour="sleep 0.7") if s.behaviour == "ok" and not s.broken else s
+        for s in TWELVE
     ]
+    folders = {s.name: write_fake_series(s, root) for s in series}
     where = tmp_path / "scheduler.json"
     start(
         *("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"),
@@ -96,7 +97,7 @@ def test_a_lost_worker_and_a_lost_parent_cost_no_case(
     lost, _ = worker("one"), worker("two")
     command = (
         *("cases.batch_driver", "batch", str(root), "--out", str(out)),
-        *("--cluster", address, "--timeout", "60"),
+        *("--cluster", address, "--timeout", "6", "--memory", "0.3"),
     )
     batch = start(*command)
     wait_for(lambda: done_in(out) >= 1 or batch.poll() is not None)
@@ -112,19 +113,20 @@ def test_a_lost_worker_and_a_lost_parent_cost_no_case(
 
     cases = listed_cases(out)
     done = [c for c in cases if c.status is CaseStatus.DONE]
-    assert len(done) == 6, [c.reason for c in cases]
+    assert len(done) == 7, [c.reason for c in cases]
     assert before <= {c.key for c in done}
     assert all(c.starts == 1 for c in done if c.key in before)
     assert {c.reason_code for c in cases if c.reason} == {
-        "SIGKILL",
-        "SegmentationError",
-    }
-    assert [runs_of(f)[1] for f in folders] == [1] * 6 + [0, 0]
+        "SIGKILL", "timeout", "memory", "missing_slices", "unreadable_pixels",
+    }  # fmt: skip
+    ends = {name: runs_of(folder)[1] for name, folder in folders.items()}
+    assert [ends[f"good{i}"] for i in range(7)] == [1] * 7
+    assert sum(ends.values()) == 7
 
     # As on one machine (test_batch_run): the same names, whole folders, same bytes.
     names = {p.name for p in (out / "cases").iterdir()}
     assert names == {c.name for c in done}
-    source = (folders[0] / REPORT_SOURCE).read_bytes()
+    source = (folders["good0"] / REPORT_SOURCE).read_bytes()
     for name in names:
         assert (out / "cases" / name / "report.json").read_bytes() == source
-    assert (out / "vertebrae.csv").read_bytes().count(b"\n") == 1 + 3 * 6
+    assert (out / "vertebrae.csv").read_bytes().count(b"\n") == 1 + 3 * 7

@@ -18,28 +18,19 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from cases.batch_roots import FakeSeries, runs_of, write_fake_series
+from cases.batch_roots import TWELVE, FakeSeries, runs_of, write_fake_series
 from cases.fake_cases import REPORT_SOURCE, RUNNER
 from cemscope.errors import ConfigError
 from cemscope_pipelines.batch import case_job
-from cemscope_pipelines.batch.batch_run import listed_cases
-from cemscope_pipelines.batch.ledger import CaseStatus
+from cemscope_pipelines.batch.batch_run import listed_cases, write_pages
+from cemscope_pipelines.batch.ledger import Ledger
+from cemscope_pipelines.batch.ledger_case import CaseStatus, CaseUpdate, LedgerCase
 from cemscope_pipelines.batch.out_lock import OutLock
 from cemscope_pipelines.cli import main
 
 Starter = Callable[..., "subprocess.Popen[bytes]"]
 
 TESTS = Path(__file__).resolve().parent.parent
-
-TWELVE = (
-    *(FakeSeries(f"good{i}", patient=f"PAT{i}") for i in range(6)),
-    FakeSeries("good6", "kill_after"),  # dies after its folder is whole
-    FakeSeries("truncated", broken="pixels_cut_short"),
-    FakeSeries("irregular", broken="missing_slices"),
-    FakeSeries("killed", "kill"),
-    FakeSeries("hung", "hang"),
-    FakeSeries("greedy", "eat"),
-)
 
 
 @pytest.fixture
@@ -117,7 +108,7 @@ def test_twelve_series_give_seven_results_and_five_reasons(
     folders = {s.name: write_fake_series(s, root) for s in TWELVE}
     command = [
         *("batch", str(root), "--out", str(out)),
-        *("--workers", "4", "--memory", "0.3", "--timeout", "6"),
+        *("--workers", "4", "--memory", "0.3", "--timeout", "15"),
     ]
     assert main(command) == 5
     text = "".join(capsys.readouterr())
@@ -130,7 +121,7 @@ def test_twelve_series_give_seven_results_and_five_reasons(
     }  # fmt: skip
     reasons = {c.status.value: c.reason for c in cases if c.reason}
     assert "SIGKILL" in reasons["killed"]
-    assert "over 6 s" in reasons["timeout"]
+    assert "over 15 s" in reasons["timeout"]
     assert "GiB" in reasons["memory"]
     refused = {c.reason_code for c in cases if c.status is CaseStatus.REFUSED}
     assert refused == {"missing_slices", "unreadable_pixels"}
@@ -219,6 +210,25 @@ def test_ctrl_c_ends_cleanly_and_a_second_batch_is_refused(
     assert counts == {"done": 1, "waiting": 2}
     assert (out / "batch.html").exists()
     assert not list((out / "cases").glob(".*"))
+
+
+def test_a_report_that_was_damaged_later_is_a_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "cases" / "20250101-k"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text("{")
+    case = LedgerCase("k", folder.name, "1.3", "1.2", "", "", 20, True, "")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.put([case])
+        ledger.end("k", CaseUpdate(CaseStatus.DONE, seconds=3.0))
+        write_pages(tmp_path, ledger)
+        (found,) = ledger.cases()
+    assert (found.status, found.reason_code, found.seconds) == (
+        CaseStatus.FAILED,
+        "report_unreadable",
+        3.0,
+    )
+    assert "Remove the folder" in found.reason
+    assert rows(tmp_path / "cases.csv")[0]["status"] == "failed"
 
 
 def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:

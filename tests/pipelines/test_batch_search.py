@@ -17,11 +17,13 @@ from cemscope.dicom.patient_key import patient_key_of
 from cemscope.errors import ConfigError, ExportError
 from cemscope.testing.dicom_writer import SeriesIdentity
 from cemscope_pipelines.batch.case_view import LucencyView, read_case
+from cemscope_pipelines.batch.folders import walk_root
 from cemscope_pipelines.batch.found_series import SearchJob
-from cemscope_pipelines.batch.ledger import (
+from cemscope_pipelines.batch.ledger import Ledger
+from cemscope_pipelines.batch.ledger_case import (
+    SEARCH,
     CaseStatus,
     CaseUpdate,
-    Ledger,
     LedgerCase,
     Unsuitable,
 )
@@ -29,7 +31,7 @@ from cemscope_pipelines.batch.pairing import paired_by_date
 from cemscope_pipelines.batch.planning import CasePlan, plan_cases
 from cemscope_pipelines.batch.prepare import ConfigJob, ReadyConfig, ready_config
 from cemscope_pipelines.batch.search import FoundInput, excluded_folder
-from cemscope_pipelines.batch.series_search import find_series, units_of
+from cemscope_pipelines.batch.series_search import find_series
 from cemscope_pipelines.batch.table_files import csv_cell
 from cemscope_pipelines.config import AnalysisConfig
 
@@ -43,15 +45,12 @@ def search(root: Path) -> FoundInput:
     job = SearchJob(
         root=str(root), excluded=str(NOWHERE), config=ConfigJob(), salt=SALT.hex()
     )
-    collection, units = find_series(job, AnalysisConfig(), lambda message: None)
-    return FoundInput(
-        tuple(collection.series()), tuple(units), collection.copies, READY
-    )
+    found = find_series(job, AnalysisConfig(), lambda message: None)
+    return FoundInput(found.series, found.units, found.notes, READY)
 
 
-def plan(found: FoundInput, **options: bool) -> CasePlan:
-    usual = {"one_per_study": False, "pair_followups": False}
-    return plan_cases(found, READY, NOWHERE, SALT, **{**usual, **options})
+def plan(found: FoundInput, *, one_per_study: bool = False) -> CasePlan:
+    return plan_cases(found, READY, NOWHERE, SALT, one_per_study=one_per_study)
 
 
 def test_kinds_of_series(tmp_path: Path) -> None:
@@ -81,16 +80,16 @@ def test_units_and_archives(tmp_path: Path) -> None:
             archive.write(path, f"CT/{path.name}")
     out = tmp_path / "disc" / "out"
     write_fake_series(FakeSeries("ours"), out)
-    units = list(units_of(tmp_path, out))
+    units = walk_root(tmp_path, out).units
     names = [u.relative_to(tmp_path).as_posix() for u in units]
     assert sorted(names) == ["disc/DICOM/one", "disc/two.zip"]
     (tmp_path / "flat").mkdir()
     for path in folder.iterdir():
         shutil.copy(path, tmp_path / "flat" / path.name)
-    assert list(units_of(tmp_path / "flat", out)) == [tmp_path / "flat"]
+    assert walk_root(tmp_path / "flat", out).units == {tmp_path / "flat"}
     shutil.rmtree(out)
     found = search(tmp_path / "disc")
-    assert (len(found.series), found.copies) == (1, 1)  # the archive holds a copy
+    assert (len(found.series), found.notes.copies) == (1, 1)  # the archive holds a copy
 
 
 def test_of_different_copies_in_archives_the_fullest_is_the_case(
@@ -106,7 +105,7 @@ def test_of_different_copies_in_archives_the_fullest_is_the_case(
     found = search(root)
     (series,) = found.series
     assert (series.slices, Path(series.path).name) == (6, "b.zip")
-    assert found.copies == 1
+    assert found.notes.copies == 1
 
 
 def test_a_series_in_several_folders_is_one_case(tmp_path: Path) -> None:
@@ -221,6 +220,32 @@ def test_failed_cases_wait_again_only_when_asked(tmp_path: Path) -> None:
         assert book.counts() == {CaseStatus.MEMORY: 1, CaseStatus.WAITING: 1}
         book.put_unsuitable([Unsuitable("1.2", "scout", "localizer")])
         assert [u.series for u in book.unsuitable()] == ["1.2"]
+
+
+def test_a_refusal_by_the_search_holds_as_long_as_the_search_says_so(
+    tmp_path: Path,
+) -> None:
+    sound = case("k1", "", "")
+    refused = replace(
+        sound, status=CaseStatus.REFUSED, reason="gap", reason_code="gap", stage=SEARCH
+    )
+
+    def told(book: Ledger) -> tuple[str, str]:
+        (found,) = book.cases()
+        return found.status.value, found.reason
+
+    with ledger(tmp_path) as book:
+        for entry in (sound, refused, refused, sound):
+            book.put([entry])
+            assert told(book) == (entry.status.value, entry.reason)
+        # A refusal by the measuring process is not tried again by itself.
+        book.start("k1")
+        book.end("k1", CaseUpdate(CaseStatus.REFUSED, "pixels", "cut", "headers"))
+        book.put([sound])
+        assert told(book) == ("refused", "cut")
+        book.end("k1", CaseUpdate(CaseStatus.DONE))
+        book.put([refused])
+        assert told(book) == ("done", "")
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:

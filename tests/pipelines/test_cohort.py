@@ -28,6 +28,7 @@ from cemscope_pipelines.cohort.comparison import (
 from cemscope_pipelines.cohort.published import read_published
 from cemscope_pipelines.cohort.study import level_order, read_study
 from cemscope_pipelines.cohort.summary import (
+    Rounding,
     Summary,
     impossible,
     largest_sd,
@@ -194,27 +195,30 @@ def test_clinical_tables(made: Made) -> None:
 
 @dataclass
 class Cells(html.parser.HTMLParser):
-    """Cells of a page: id of the row, text."""
+    """Cells of a page: file and id of the row, text."""
 
-    cells: list[tuple[str, str]] = field(default_factory=list)
+    cells: list[tuple[str, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._row: str | None = None
+        self._open = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "td":
-            self._row = dict(attrs).get("data-row") or ""
-            self.cells.append((self._row, ""))
+            told = dict(attrs)
+            self._open = True
+            self.cells.append(
+                (told.get("data-file") or "", told.get("data-row") or "", "")
+            )
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "td":
-            self._row = None
+            self._open = False
 
     def handle_data(self, data: str) -> None:
-        if self._row is not None:
-            row, text = self.cells[-1]
-            self.cells[-1] = (row, text + data)
+        if self._open:
+            file, row, text = self.cells[-1]
+            self.cells[-1] = (file, row, text + data)
 
 
 def test_every_number_of_the_page_traces_to_the_csv(made: Made) -> None:
@@ -223,7 +227,8 @@ def test_every_number_of_the_page_traces_to_the_csv(made: Made) -> None:
     by_id = {r["row"]: r for r in made.rows}
     assert len(by_id) == len(made.rows)
     numbers = 0
-    for row_id, text in page.cells:
+    for file, row_id, text in page.cells:
+        assert file == ("cohort.csv" if row_id else "")
         if not row_id:
             # Words; a digit in them belongs to a name such as L4.
             text = text.replace("[95 % CI]", "")
@@ -313,6 +318,8 @@ def test_semicolons_and_decimal_commas(tmp_path: Path) -> None:
     assert "ab" not in patient.key
 
 
+PRINTED = Rounding(0.006, 0.006, 0.006, 0.006)
+
 IMPOSSIBLE = (
     (Summary(30, 0, 5.0, 6.0, 0.0, 10.0), None, "SD 6 is impossible"),
     (Summary(12, 0, 7.9, 3.0, 7.0, 9.0), None, "SD 3 is impossible"),
@@ -327,17 +334,55 @@ IMPOSSIBLE = (
 def test_impossible_summaries_are_told(
     summary: Summary, scale: tuple[float, float] | None, words: str
 ) -> None:
-    assert words in impossible(summary, scale, 0.006)
+    assert words in impossible(summary, scale, PRINTED)
 
 
-def test_published_summaries_are_checked(tmp_path: Path) -> None:
+PAPER = "measure,group,unit,n,mean,sd,minimum,maximum,scale_low,scale_high\n"
+
+POSSIBLE = (
+    "cement,all,mL,30,6.27,2.48,2,10,,",
+    "pain,all,,30,5,5,0,10,,",  # rounded from 5.085 at most
+    "pain,all,,30,5,,0,10,,",
+    "stay,all,days,1,5,,5,5,,",
+    "pain,all,,30,2.3,1.1,,,0,10",
+)
+
+
+@pytest.mark.parametrize("line", POSSIBLE)
+def test_possible_summaries_are_taken(tmp_path: Path, line: str) -> None:
     path = tmp_path / "paper.csv"
-    head = "measure,group,unit,n,mean,sd,minimum,maximum,scale_low,scale_high\n"
-    path.write_text(f"{head}cement,all,mL,30,6.27,2.48,2,10,,\n")
+    path.write_text(PAPER + line + "\n")
     (one,) = read_published(path)
-    assert one.summary.mean == 6.27
-    path.write_text(f"{head}cement,all,mL,30,6.27,5.2,2,10,,\n")
-    with pytest.raises(ConfigError, match=r"line 2 .*SD 5\.2 is impossible"):
+    assert one.summary.mean == float(line.split(",")[4])
+    path.write_text((PAPER + line).replace(",", ";").replace(".", ","))
+    assert read_published(path) == (one,)
+
+
+BAD_PAPER = (
+    ("cement,all,mL,30,6.27,5.2,2,10,,", "line 2 (cement, all): the SD 5.2 is imposs"),
+    ("pain,all,,12,5,6,0,10,,", "SD 6 is impossible"),
+    ("pain,all,,30,9.5,4.0,,,0,10", "SD 4 is impossible"),
+    ("cement,all,mL,,6.27,2.48,2,10,,", "line 2 (cement, all): n is empty"),
+    ("cement,all,mL,30.5,6.27,2.48,2,10,,", "whole number from 1 up"),
+    ("cement,all,mL,0,6.27,2.48,2,10,,", "whole number from 1 up"),
+    ("cement,all,mL,1,6.27,2.48,2,10,,", "an SD needs two values"),
+    ("cement,all,mL,30,nan,2.48,2,10,,", "column mean: expected a number"),
+    ("cement,all,mL,30,6.27,-1,2,10,,", "SD -1 is negative"),
+    ("cement,all,mL,30,,,10,2,,", "smaller than the minimum"),
+    ("pain,all,,30,5,1,,,0,", "both ends of the scale"),
+    ("pain,all,,30,5,1,0,12,0,10", "above the scale"),
+    ("pain,all,,30,12,1,0,,0,10", "lies outside"),
+    ("", "expected one line per summary"),
+)
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_PAPER)
+def test_impossible_published_summaries_are_refused(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "paper.csv"
+    path.write_text(PAPER + line + "\n")
+    with pytest.raises(ConfigError, match=re.escape(words)):
         read_published(path)
 
 
@@ -347,12 +392,12 @@ def test_a_summary_of_real_numbers_is_always_possible(values: list[float]) -> No
     assert found.mean is not None
     assert found.sd is not None
     assert found.sd == pytest.approx(statistics.stdev(values), abs=1e-6)
-    assert impossible(found, rounding=1e-6) == ""
+    assert impossible(found, rounding=Rounding(1e-6, 1e-6, 1e-6, 1e-6)) == ""
     rounded = Summary(
         found.n, 0, round(found.mean, 2), round(found.sd, 2),
         round(min(values), 2), round(max(values), 2),
     )  # fmt: skip
-    assert impossible(rounded, rounding=0.006) == ""
+    assert impossible(rounded, rounding=PRINTED) == ""
 
 
 @pytest.mark.parametrize("low", range(1, 20))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from cemscope_pipelines.batch.ledger import Unsuitable
+from cemscope_pipelines.batch.ledger_case import Unsuitable
 from cemscope_pipelines.batch.request import CASES_FOLDER
 from cemscope_pipelines.batch.rows import SEPARATOR, CaseRow
 from cemscope_pipelines.case_folder import HTML_FILE

@@ -1,12 +1,15 @@
 """Run a batch: find, plan, measure, and write the tables."""
 
+import json
 import queue
+import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cemscope.errors import ConfigError, ExportError
+from cemscope.errors import ConfigError, ExportError, NoSeriesError
 from cemscope_pipelines.batch import case_job
 from cemscope_pipelines.batch.batch_provenance import write_batch_provenance
 from cemscope_pipelines.batch.case_job import CaseJob
@@ -20,15 +23,17 @@ from cemscope_pipelines.batch.engine import (
 from cemscope_pipelines.batch.found_series import SearchJob
 from cemscope_pipelines.batch.isolated_call import CallEnd, EndKind, IsolatedCall
 from cemscope_pipelines.batch.isolation import run_isolated
-from cemscope_pipelines.batch.ledger import (
+from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
+from cemscope_pipelines.batch.ledger_case import (
     FAILURES,
-    LEDGER_FILE,
+    UNREADABLE_REPORT,
     CaseStatus,
     CaseUpdate,
-    Ledger,
     LedgerCase,
 )
 from cemscope_pipelines.batch.out_lock import OutLock
+from cemscope_pipelines.batch.pairing import paired_by_date
+from cemscope_pipelines.batch.patients import told_apart
 from cemscope_pipelines.batch.planning import CasePlan, PlannedCase, plan_cases
 from cemscope_pipelines.batch.prepare import ReadyConfig
 from cemscope_pipelines.batch.request import (
@@ -135,12 +140,20 @@ def _adopt(ledger: Ledger, cases_folder: Path) -> int:
     return len(found)
 
 
-def _bring_up_to_date(ledger: Ledger, plan: CasePlan, request: BatchRequest) -> None:
-    """Enter the plan, and settle what an earlier run left open."""
+def _bring_up_to_date(ledger: Ledger, plan: CasePlan, request: BatchRequest) -> int:
+    """Enter the plan, and settle what an earlier run left open.
+
+    Returns
+    -------
+    int
+        Cases without a result that are not under the root any more.
+    """
     cases_folder = request.out / CASES_FOLDER
-    ledger.retire_unreadable(plan.root_key)
     ledger.put(c.entry for c in plan.cases)
+    gone = ledger.retire(plan.root_key, {c.entry.key for c in plan.cases}, plan.found)
     ledger.put_unsuitable(plan.unsuitable)
+    told = told_apart(tuple(ledger.cases()), ledger.salt)
+    ledger.tell_patients(paired_by_date(told, pair=request.pair_followups))
     if request.cluster is None:
         # On a cluster, a worker may still be writing for a run that died.
         remove_parts(cases_folder, "*")
@@ -153,6 +166,7 @@ def _bring_up_to_date(ledger: Ledger, plan: CasePlan, request: BatchRequest) -> 
         # What the headers forbid is not tried: nothing about it has changed.
         sound = {c.entry.key for c in plan.cases if c.entry.status not in FAILURES}
         ledger.wait_again(FAILURES, sound)
+    return gone
 
 
 @contextmanager
@@ -211,8 +225,10 @@ def _measure(
     return len(started)
 
 
-def write_pages(out: Path) -> None:
+def write_pages(out: Path, ledger: Ledger) -> None:
     """Write tables and overview of an output folder, in a process of their own.
+
+    A case whose report cannot be read any more becomes a failed one.
 
     Raises
     ------
@@ -222,6 +238,16 @@ def write_pages(out: Path) -> None:
     end = run_isolated(IsolatedCall(_PAGES, str(out.resolve())))
     if end.kind is not EndKind.DONE:
         raise ExportError(f"tables and overview cannot be written: {end.reason}")
+    damaged: dict[str, str] = json.loads(end.result)
+    for case in [c for c in ledger.cases() if c.key in damaged]:
+        update = CaseUpdate(
+            status=CaseStatus.FAILED,
+            reason_code=UNREADABLE_REPORT,
+            reason=damaged[case.key],
+            seconds=case.seconds,
+            peak_memory_mib=case.peak_memory_mib,
+        )
+        ledger.end(case.key, update)
 
 
 def run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
@@ -235,12 +261,40 @@ def run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
     ConfigError
         If a setting is wrong, another batch writes to the same folder, or the cluster
         does not answer.
+    NoSeriesError
+        If nothing under the root could be a case.
     ExportError
         If tables cannot be written, or the cluster is lost on the way.
     KeyboardInterrupt
         After what ran was stopped and noted.
     """
     excluded_folder(request.root, request.out)
+    is_new = not request.out.exists()
+    try:
+        return _run_batch(request, display)
+    except NoSeriesError:
+        if is_new:  # nothing was measured: nothing is left behind
+            shutil.rmtree(request.out, ignore_errors=True)
+        raise
+
+
+def nothing_found(plan: CasePlan) -> str:
+    """Say that there is no case, and what there is instead."""
+    counts = Counter(u.reason_code for u in plan.unsuitable)
+    listed = ", ".join(f"{n} x {code}" for code, n in sorted(counts.items()))
+    return "ROOT: expected CT series, found " + (
+        f"none that was meant for reading ({listed}); cemscope inspect says more"
+        if listed
+        else "no DICOM image in any folder or zip archive below it. Check the path"
+    )
+
+
+def _shared_numbers(ledger: Ledger) -> int:
+    """How many patient numbers are of several patients."""
+    return len({c.number_key for c in ledger.cases() if c.patient_note})
+
+
+def _run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
     cases_folder = request.out / CASES_FOLDER
     try:
         cases_folder.mkdir(parents=True, exist_ok=True)
@@ -257,10 +311,11 @@ def run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
             request.root.resolve(),
             ledger.salt,
             one_per_study=request.one_per_study,
-            pair_followups=request.pair_followups,
         )
+        if not plan.cases:
+            raise NoSeriesError(nothing_found(plan))
         write_batch_provenance(request, ready, plan.cases, found.units)
-        _bring_up_to_date(ledger, plan, request)
+        gone = _bring_up_to_date(ledger, plan, request)
         waiting = {c.key: c.name for c in ledger.cases(CaseStatus.WAITING)}
         jobs = _jobs(plan.cases, set(waiting), request, ready)
         counts = ledger.counts()
@@ -271,7 +326,9 @@ def run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
                 failed=sum(counts.get(s, 0) for s in FAILURES),
                 to_run=len(jobs),
                 unsuitable=len(plan.unsuitable),
-                copies=found.copies,
+                notes=found.notes,
+                gone=gone,
+                shared_numbers=_shared_numbers(ledger),
                 names={job.key: waiting[job.key] for job in jobs},
             )
         )
@@ -279,7 +336,7 @@ def run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
             started = _measure(ledger, jobs, _engine(request, ready), display)
         finally:
             display.writing()
-            write_pages(request.out)
+            write_pages(request.out, ledger)
         result = BatchResult(ledger.counts(), len(plan.unsuitable), started)
     if request.cluster is not None and result.counts.get(CaseStatus.WAITING):
         raise ExportError(

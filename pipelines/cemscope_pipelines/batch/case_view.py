@@ -76,8 +76,17 @@ class CementView(View):
     fill_ratio: float
 
 
+class EvidenceView(View):
+    """What the types of a leak are argued from."""
+
+    candidates: tuple[str, ...] = ()
+
+
 class LeakView(View):
-    """A leak."""
+    """A leak; where its type is not certain, ``types`` holds the likelier one or none.
+
+    ``evidence`` is missing in older reports.
+    """
 
     id: str
     types: tuple[str, ...]
@@ -87,6 +96,17 @@ class LeakView(View):
     max_distance_mm: float
     centroid_lps_mm: tuple[float, float, float]
     canal_encroachment_percent: Number
+    evidence: EvidenceView | None = None
+
+    @property
+    def type_is_certain(self) -> bool:
+        """Whether it is of its types."""
+        return self.certainty == "definite"
+
+    def may_be(self, kind: str) -> bool:
+        """Whether its type is not certain and may be this one."""
+        known = {*self.types, *(self.evidence.candidates if self.evidence else ())}
+        return not self.type_is_certain and (not known or kind in known)
 
 
 class VertebraView(View):
@@ -103,7 +123,10 @@ class VertebraView(View):
 
 
 class LucencyView(View):
-    """Lucency of a screw; growth only where there was an earlier scan."""
+    """Lucency of a screw; growth only where there was an earlier scan.
+
+    The last three are missing in older reports.
+    """
 
     status: Literal["assessed"]
     max_width_mm: Number
@@ -112,6 +135,9 @@ class LucencyView(View):
     length_fraction: Number
     grade: Literal["none", "suspicious", "loose"]
     growth_mm: Number | None = None
+    double_halo: bool | None = None
+    seen_fraction: Number | None = None
+    cement_covered_fraction: Number | None = None
 
 
 def _status(value: Any) -> str:

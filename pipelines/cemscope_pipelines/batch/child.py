@@ -1,13 +1,17 @@
 """The process of one call: ``python -m cemscope_pipelines.batch.child``.
 
-The call comes as one line on stdin. The pipe stays open as long as the parent lives;
-when it closes, the process kills its whole group, so that nothing runs on for a
-parent that was killed.
+The call comes as one line on stdin; the pipe stays open as long as the parent lives.
+Where processes can fork, this one becomes a guard and its child does the work: when
+the work ends, or the pipe closes because the parent died, the guard kills whatever
+the work started, and ends as the work did. On Linux it is the subreaper of its
+descendants, so that nothing escapes by leaving the session or losing its parent.
 """
 
+import contextlib
 import ctypes
 import importlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -27,6 +31,7 @@ from cemscope_pipelines.batch.isolated_call import (
 )
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 """From linux/prctl.h."""
 
 _GIB = 1024**3
@@ -37,26 +42,9 @@ _BACKSTOP_GIB = 1.0
 higher and catches what grows faster than the parent looks."""
 
 
-def _die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when the parent's thread ends (Linux)."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != parent:
-        _kill_group()
-
-
-def _kill_group() -> None:
-    if hasattr(os, "killpg"):
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
-def _watch(stdin: BinaryIO) -> None:
-    """Wait for the end of the pipe from the parent."""
-    while stdin.read(1):
-        continue
-    _kill_group()
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _limit_memory(gib: float) -> None:
@@ -74,10 +62,14 @@ def _limit_memory(gib: float) -> None:
 def _private_stdout() -> BinaryIO:
     """Take stdout for our messages; what libraries print goes nowhere."""
     ours = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    _to_nowhere(1)
     return os.fdopen(ours, "wb", buffering=0)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _end_of(error: Exception, stage: str) -> Message:
@@ -114,28 +106,143 @@ def _run(call: IsolatedCall, out: BinaryIO) -> Message:
     return Message(MessageKind.END, EndKind.DONE, detail=result)
 
 
-def main() -> int:
-    """Run the call that stands on stdin."""
-    parent, memory_gib = int(sys.argv[1]), float(sys.argv[2])
-    _die_with_parent(parent)
+def _work(call: IsolatedCall, memory_gib: float) -> None:
+    """Run the call and tell how it ended."""
     _limit_memory(memory_gib)
-    # Ctrl-C reaches the whole terminal; the parent decides what becomes of a case.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = _private_stdout()
-    stdin = os.fdopen(os.dup(0), "rb", buffering=0)
+    out.write(_run(call, out).to_line())
+
+
+def _read_call() -> IsolatedCall | None:
+    """Read the line on stdin; None if the parent died before it was whole."""
     line = b""
     while not line.endswith(b"\n"):
-        piece = stdin.read(65536)
+        piece = os.read(0, 65536)
         if not piece:
-            return 1
+            return None
         line += piece
-    threading.Thread(target=_watch, args=(stdin,), daemon=True).start()
-    out.write(_run(IsolatedCall.from_line(line), out).to_line())
+    return IsolatedCall.from_line(line)
+
+
+def _leave(status: int) -> None:
+    """End at once: the result is out, the files are closed, no thread is waited for."""
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _be_worker(call: IsolatedCall, guard: int, memory_gib: float) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != guard:
+        _leave(1)
+    os.setpgid(0, 0)
+    _to_nowhere(0)
+    _work(call, memory_gib)
+
+
+def _buried(worker: int) -> int | None:
+    """Bury the dead; the wait status of the worker if it is among them."""
+    status = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, found = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == worker:
+                status = found
+    return status
+
+
+def _wait(worker: int, bell: int) -> int | None:
+    """Wait status of the worker; None when the parent died first."""
+    while True:
+        status = _buried(worker)
+        if status is not None:
+            return status
+        ready, _, _ = select.select([0, bell], [], [])
+        if bell in ready:
+            os.read(bell, 4096)
+        if 0 in ready and not os.read(0, 4096):
+            return None
+
+
+def _end_all(worker: int) -> None:
+    """Kill the worker, its group, and all that either started."""
+    import psutil
+
+    from cemscope_pipelines.batch.process_family import end_descendants
+
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker, signal.SIGKILL)
+    end_descendants(psutil.Process())
+    _buried(worker)
+
+
+def _guard(call: IsolatedCall, memory_gib: float) -> None:
+    """Let a child do the work, and end as it ended."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    bell, ringer = os.pipe()
+    os.set_blocking(ringer, False)
+    # A signal without a handler would not ring.
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ringer, warn_on_full_buffer=False)
+    guard = os.getpid()
+    worker = os.fork()
+    if worker == 0:
+        try:
+            _be_worker(call, guard, memory_gib)
+        finally:
+            _leave(1 if sys.exc_info()[0] else 0)
+    _to_nowhere(1)
+    status = _wait(worker, bell)
+    _end_all(worker)
+    if status is None:
+        _leave(1)
+    elif os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        _without_core()
+        os.kill(guard, number)
+    else:
+        _leave(os.WEXITSTATUS(status))
+
+
+def _without_core() -> None:
+    """Write no core file: it would be the guard's, and could hold identity."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _watch() -> None:
+    """Where nothing can fork: end with the parent."""
+    import psutil
+
+    from cemscope_pipelines.batch.process_family import end_descendants
+
+    while os.read(0, 4096):
+        continue
+    end_descendants(psutil.Process())
+    os._exit(1)
+
+
+def main() -> int:
+    """Run the call that stands on stdin."""
+    # Ctrl-C reaches the whole terminal; the parent decides what becomes of a case.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    call, memory_gib = _read_call(), float(sys.argv[1])
+    if call is None:
+        return 1
+    if hasattr(os, "fork"):
+        _guard(call, memory_gib)
+        return 1
+    threading.Thread(target=_watch, daemon=True).start()
+    _work(call, memory_gib)
     return 0
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stderr.flush()
-    # No waiting for threads or finalisers: the result is out, the files are closed.
-    os._exit(status)
+    _leave(main())

@@ -1,6 +1,7 @@
 """A series that lies under the root of a batch, as its headers tell."""
 
 import hashlib
+import hmac
 
 from pydantic import BaseModel, ConfigDict
 
@@ -8,6 +9,12 @@ from cemscope_pipelines.batch.prepare import ConfigJob
 
 KEY_LETTERS = 12
 """Of the SHA-256; two of a million cases agree with a probability of 0.2 %."""
+
+
+def keyed_letters(text: str, salt: bytes) -> str:
+    """Pseudonym of a text, for who does not hold the salt."""
+    digest = hmac.new(salt, text.encode("utf-8", "surrogateescape"), hashlib.sha256)
+    return digest.hexdigest()[:KEY_LETTERS]
 
 
 class FoundSeries(BaseModel):
@@ -22,9 +29,9 @@ class FoundSeries(BaseModel):
         Series UID, with ``#part`` where the series holds several stacks.
     study_uid : str
         "" where missing.
-    patient_key : str
-        Pseudonym, see `cemscope.dicom.patient_key`; "" where the header has no
-        patient ID.
+    patient_key, issuer_key, birth_key : str
+        Pseudonyms of the patient's number, of who gave it, and of the birth date, see
+        `cemscope.dicom.patient_pseudonym`; "" where the header does not tell.
     acquisition_date : str
         YYYYMMDD or "".
     slices, spacing_mm, coverage_mm, kernel, plane
@@ -39,7 +46,10 @@ class FoundSeries(BaseModel):
     preferred : bool
         What ``analyze`` would take of this study.
     reason, reason_code : str
-        Why it cannot be measured, or why it is not preferred.
+        Why it cannot be measured, or why it is, or is not, preferred.
+    mixed : bool
+        Its series holds several acquisitions of one region: which of them is meant,
+        only the user knows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +58,8 @@ class FoundSeries(BaseModel):
     name: str
     study_uid: str
     patient_key: str
+    issuer_key: str
+    birth_key: str
     acquisition_date: str
     slices: int
     spacing_mm: float
@@ -60,6 +72,7 @@ class FoundSeries(BaseModel):
     preferred: bool
     reason: str
     reason_code: str
+    mixed: bool = False
 
     def case_key(self, config_hash: str, version: str) -> str:
         """Key of the case: same input, same configuration, same version."""
@@ -95,13 +108,32 @@ class FoundUnit(BaseModel):
     problem_code: str = ""
 
 
+class RootNotes(BaseModel):
+    """What else a search saw.
+
+    Attributes
+    ----------
+    copies : int
+        Series that lie there several times; one of them is taken.
+    links_followed, links_dead, links_back : int
+        As in `RootWalk`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    copies: int = 0
+    links_followed: int = 0
+    links_dead: int = 0
+    links_back: int = 0
+
+
 class SearchJob(BaseModel):
     """What the searching process is asked.
 
     Attributes
     ----------
     root : str
-        What is searched; it is taken apart into units, see `series_search.units_of`.
+        What is searched; it is taken apart into units, see `folders.walk_root`.
     excluded : str
         A folder that is left out, with all below it.
     config : ConfigJob

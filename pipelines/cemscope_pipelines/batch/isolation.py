@@ -21,11 +21,22 @@ from cemscope_pipelines.batch.isolated_call import (
     Message,
     MessageKind,
 )
+from cemscope_pipelines.batch.process_family import (
+    descendants,
+    end_descendants,
+    is_running,
+    kill,
+    memory_mib,
+)
 
 _TICK_S = 0.1
 """How often memory and time are looked at."""
 
-_MIB = 1024.0**2
+_LAST_WORDS_S = 2.0
+"""A process that ended has said all; its pipe should close with it."""
+
+_GUARD_END_S = 10.0
+"""The guard of a process cleans up and ends by itself, see `batch.child`."""
 
 _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB")
 _ENVIRONMENT = {
@@ -42,21 +53,6 @@ def _ignore(message: Message) -> None:
     """Drop a message."""
 
 
-def tree_memory_mib(process: psutil.Process) -> float:
-    """Resident memory of a process and all its descendants, MiB."""
-    total = 0
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return 0.0
-    for member in family:
-        try:
-            total += member.memory_info().rss
-        except psutil.Error:
-            continue
-    return total / _MIB
-
-
 def _start(call: IsolatedCall, limits: CallLimits) -> "subprocess.Popen[bytes]":
     environment = {
         **os.environ,
@@ -67,7 +63,7 @@ def _start(call: IsolatedCall, limits: CallLimits) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(  # noqa: S603 - our own module
         [
             *(sys.executable, "-P", "-m", "cemscope_pipelines.batch.child"),
-            *(str(os.getpid()), str(limits.memory_gib or 0.0)),
+            str(limits.memory_gib or 0.0),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -104,7 +100,7 @@ class _Watch:
         self.limits = limits
         self.start = time.monotonic()
         self.process = _start(call, limits)
-        self.messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self.messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.stage = "start"
         self.peak_mib = 0.0
         self._looked = 0.0
@@ -113,11 +109,15 @@ class _Watch:
             self._member: psutil.Process | None = psutil.Process(self.process.pid)
         except psutil.Error:
             self._member = None
-        threading.Thread(target=self._read, daemon=True).start()
+        self._family: set[psutil.Process] = set()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def _read(self) -> None:
-        stdout = self.process.stdout
-        if stdout is not None:
+        # The pipe is closed here: elsewhere it could be while it is being read.
+        if self.process.stdout is None:
+            return
+        with self.process.stdout as stdout:
             rest = b""
             while piece := stdout.read(65536):
                 *lines, rest = (rest + piece).split(b"\n")
@@ -125,7 +125,6 @@ class _Watch:
                     message = Message.from_line(line)
                     if message is not None:
                         self.messages.put(message)
-        self.messages.put(None)
 
     @property
     def seconds(self) -> float:
@@ -143,7 +142,11 @@ class _Watch:
                 f"over {most_s:g} s in stage {self.stage!r} (--timeout)",
             )
         if self._member is not None:
-            used = tree_memory_mib(self._member)
+            # Those seen before are kept in mind: without their guard, nobody is
+            # their ancestor.
+            known = {m for m in self._family if is_running(m)}
+            self._family = known | set(descendants(self._member))
+            used = memory_mib([self._member, *self._family])
             self.peak_mib = max(self.peak_mib, used)
             if most_gib is not None and used > 1024.0 * most_gib:
                 return (
@@ -155,11 +158,19 @@ class _Watch:
 
     def close(self) -> None:
         """End whatever still runs and give the pipes back."""
-        kill_group(self.process)
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if self._member is not None and self.process.poll() is None:
+            # The guard still adopts what loses its parent: nothing gets away.
+            end_descendants(self._member)
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(_GUARD_END_S)
+        except subprocess.TimeoutExpired:
+            kill_group(self.process)
+            self.process.wait()
+        # Were it the guard that was killed, its family would still run.
+        for member in self._family:
+            kill(member)
 
 
 def _ended(watch: _Watch, kind: EndKind, reason: str, code: str = "") -> CallEnd:
@@ -205,6 +216,22 @@ def _by_itself(watch: _Watch, status: int) -> CallEnd:
 _SIGNALS = frozenset(int(s) for s in signal.Signals)
 
 
+def _hear(watch: _Watch, listener: Listener, *, wait: bool) -> None:
+    """Take what the child said; wait for the first word of it."""
+    while True:
+        try:
+            message = watch.messages.get(timeout=_TICK_S if wait else 0.0)
+        except queue.Empty:
+            return
+        wait = False
+        if message.kind is MessageKind.END:
+            watch.end = message
+        else:
+            if message.kind is MessageKind.STAGE:
+                watch.stage = message.text
+            listener(message)
+
+
 def run_isolated(
     call: IsolatedCall,
     limits: CallLimits | None = None,
@@ -230,25 +257,15 @@ def run_isolated(
     """
     watch = _Watch(call, limits or CallLimits())
     try:
-        silent = False
         while True:
-            try:
-                message = watch.messages.get(timeout=_TICK_S)
-            except queue.Empty:
-                message = None
-            else:
-                silent = silent or message is None
-            if message is not None:
-                if message.kind is MessageKind.END:
-                    watch.end = message
-                else:
-                    if message.kind is MessageKind.STAGE:
-                        watch.stage = message.text
-                    listener(message)
-            elif silent and (status := watch.process.poll()) is not None:
+            # Asked before the messages are read: what it said last is among them.
+            status = watch.process.poll()
+            if status is not None:
+                # Something that it left behind may hold the pipe open for ever.
+                watch.reader.join(_LAST_WORDS_S)
+            _hear(watch, listener, wait=status is None)
+            if status is not None:
                 return _by_itself(watch, status)
-            elif silent:
-                time.sleep(_TICK_S)
             if stop is not None and stop.is_set() and watch.end is None:
                 return _ended(watch, EndKind.INTERRUPTED, "interrupted")
             passed = watch.over_limit()

@@ -8,43 +8,23 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from cemscope.errors import ConfigError
+from cemscope_pipelines.batch.ledger_case import (
+    SEARCH,
+    CaseStatus,
+    CaseUpdate,
+    LedgerCase,
+    Unsuitable,
+)
 
 LEDGER_FILE = "ledger.sqlite"
 
-LEDGER_VERSION = "1"
-
-
-class CaseStatus(StrEnum):
-    """Where a case stands."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    REFUSED = "refused"
-    """The input cannot be measured."""
-    FAILED = "failed"
-    MEMORY = "memory"
-    TIMEOUT = "timeout"
-    KILLED = "killed"
-
-
-FAILURES = frozenset(
-    {
-        CaseStatus.REFUSED,
-        CaseStatus.FAILED,
-        CaseStatus.MEMORY,
-        CaseStatus.TIMEOUT,
-        CaseStatus.KILLED,
-    }
-)
+LEDGER_VERSION = "2"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -54,6 +34,11 @@ CREATE TABLE IF NOT EXISTS cases (
     series TEXT NOT NULL,
     study TEXT NOT NULL,
     patient_key TEXT NOT NULL,
+    patient_note TEXT NOT NULL,
+    number_key TEXT NOT NULL,
+    issuer_key TEXT NOT NULL,
+    birth_key TEXT NOT NULL,
+    root TEXT NOT NULL,
     acquisition_date TEXT NOT NULL,
     slices INTEGER NOT NULL,
     preferred INTEGER NOT NULL,
@@ -90,99 +75,7 @@ def now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerCase:
-    """One case of the ledger.
-
-    Attributes
-    ----------
-    key, name : str
-        See `FoundSeries.case_key` and `case_name`; the folder is ``cases/<name>``.
-    series, study : str
-        UIDs; the series with ``#part`` where it has several.
-    patient_key : str
-        Pseudonym, "" if unknown.
-    acquisition_date : str
-        YYYYMMDD or "".
-    slices : int
-        Of the series.
-    preferred : bool
-        Whether ``analyze`` would take it of its study.
-    preference : str
-        Why, or why not.
-    role : str
-        "single", "baseline" or "followup".
-    baseline : str
-        Name of the baseline case of a follow-up, else "".
-    days_since_baseline : int or None
-        Of a follow-up with two known dates.
-    status : CaseStatus
-        Where it stands.
-    reason_code, reason : str
-        Why it failed.
-    stage : str
-        Last stage.
-    starts : int
-        How often a process was started for it.
-    seconds, peak_memory_mib : float or None
-        Of the last attempt.
-    finished_utc : str
-        When it ended, "" before.
-    input_hash, config_hash, version : str
-        What the key is made of.
-    superseded : bool
-        The same series was taken again with other input, settings or version.
-    """
-
-    key: str
-    name: str
-    series: str
-    study: str
-    patient_key: str
-    acquisition_date: str
-    slices: int
-    preferred: bool
-    preference: str
-    role: str = "single"
-    baseline: str = ""
-    days_since_baseline: int | None = None
-    status: CaseStatus = CaseStatus.WAITING
-    reason_code: str = ""
-    reason: str = ""
-    stage: str = ""
-    starts: int = 0
-    seconds: float | None = None
-    peak_memory_mib: float | None = None
-    finished_utc: str = ""
-    input_hash: str = ""
-    config_hash: str = ""
-    version: str = ""
-    superseded: bool = False
-
-
 _COLUMNS = tuple(LedgerCase.__dataclass_fields__)
-
-
-@dataclass(frozen=True, slots=True)
-class Unsuitable:
-    """A series that is no case: a localizer, another modality, a fragment."""
-
-    series: str
-    reason: str
-    reason_code: str
-
-
-@dataclass(frozen=True, slots=True)
-class CaseUpdate:
-    """How an attempt ended."""
-
-    status: CaseStatus
-    reason_code: str = ""
-    reason: str = ""
-    stage: str = ""
-    seconds: float | None = None
-    peak_memory_mib: float | None = None
-    thumbnail: bytes | None = None
 
 
 class Ledger:
@@ -238,7 +131,8 @@ class Ledger:
         elif found != LEDGER_VERSION:
             raise ConfigError(
                 f"--out: expected a ledger of version {LEDGER_VERSION}, found {found}; "
-                "give another folder"
+                "give another folder, or move the ledger away: finished cases are "
+                "recognised by their folders"
             )
 
     def _meta(self, name: str) -> str:
@@ -262,10 +156,20 @@ class Ledger:
         """
         places = ", ".join("?" for _ in _COLUMNS)
         told = (
-            "patient_key", "preferred", "preference", "role", "baseline",
-            "days_since_baseline", "superseded",
+            "preferred", "preference", "superseded", "number_key", "issuer_key",
+            "birth_key", "root",
         )  # fmt: skip
-        updates = ", ".join(f"{name} = excluded.{name}" for name in told)
+        # A refusal for what headers say holds as long as they say it.
+        settled = ("status", "reason", "reason_code", "stage")
+        anew = (
+            f"CASE WHEN cases.status <> '{CaseStatus.DONE}' AND "
+            f"(excluded.status = '{CaseStatus.REFUSED}' OR cases.stage = '{SEARCH}') "
+            "THEN excluded.{0} ELSE cases.{0} END"
+        )
+        updates = ", ".join(
+            [f"{name} = excluded.{name}" for name in told]
+            + [f"{name} = {anew.format(name)}" for name in settled]
+        )
         rows = [tuple(getattr(c, name) for name in _COLUMNS) for c in cases]
         series = [(row[2], row[0]) for row in rows]
         with self._db:
@@ -287,12 +191,49 @@ class Ledger:
                 "INSERT OR REPLACE INTO unsuitable VALUES (?, ?, ?)", rows
             )
 
-    def retire_unreadable(self, root_key: str) -> None:
-        """Supersede the damaged folders of a root; `put` brings back what remains."""
+    def retire(self, root: str, keys: AbstractSet[str], names: AbstractSet[str]) -> int:
+        """Supersede what an earlier run found under a root and is not there any more.
+
+        A result stays, unless the same series came back in another shape.
+
+        Parameters
+        ----------
+        root
+            Pseudonym of the root.
+        keys
+            Of the cases that are there now.
+        names
+            Of all series that are there now.
+
+        Returns
+        -------
+        int
+            Cases without a result that are gone.
+        """
+        uids = {name.partition("#")[0] for name in names}
+        gone, reshaped = [], []
+        for case in self.cases():
+            if case.root != root or case.key in keys:
+                continue
+            if case.status is not CaseStatus.DONE:
+                gone.append((case.key,))
+            elif case.series not in names and case.series.partition("#")[0] in uids:
+                reshaped.append((case.key,))
         with self._db:
-            self._db.execute(
-                "UPDATE cases SET superseded = 1 WHERE study = ?", (root_key,)
+            self._db.executemany(
+                "UPDATE cases SET superseded = 1 WHERE key = ?", gone + reshaped
             )
+        return len(gone)
+
+    def tell_patients(self, cases: Iterable[LedgerCase]) -> None:
+        """Note the patient of each case, and its place among the patient's scans."""
+        told = (
+            "patient_key", "patient_note", "role", "baseline", "days_since_baseline",
+        )  # fmt: skip
+        words = ", ".join(f"{name} = ?" for name in told)
+        rows = [(*(getattr(c, name) for name in told), c.key) for c in cases]
+        with self._db:
+            self._db.executemany(f"UPDATE cases SET {words} WHERE key = ?", rows)  # noqa: S608 - our own names
 
     def start(self, key: str) -> None:
         """Note that a process is started for a case."""

@@ -1,5 +1,6 @@
 """Write the tables and the overview of a batch; runs in a process of its own."""
 
+import json
 import logging
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,10 +10,10 @@ from cemscope.errors import ExportError
 from cemscope_pipelines.batch.batch_html import OverviewCase, write_overview
 from cemscope_pipelines.batch.case_view import CaseView, read_case
 from cemscope_pipelines.batch.isolated_call import Message, MessageKind, Report
-from cemscope_pipelines.batch.ledger import (
-    LEDGER_FILE,
+from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
+from cemscope_pipelines.batch.ledger_case import (
+    UNREADABLE_REPORT,
     CaseStatus,
-    Ledger,
     LedgerCase,
 )
 from cemscope_pipelines.batch.request import CASES_FOLDER
@@ -55,20 +56,26 @@ def _viewed(
         broken = replace(
             entry,
             status=CaseStatus.FAILED,
-            reason=str(error),
-            reason_code="report_unreadable",
+            reason=f"{error}. Remove the folder of the case to have it measured again",
+            reason_code=UNREADABLE_REPORT,
         )
         return broken, None
 
 
-def write_all(out: Path) -> None:
+def write_all(out: Path) -> dict[str, str]:
     """Write ``cases``, ``vertebrae``, ``leaks`` and ``screws`` and ``batch.html``.
 
     Parameters
     ----------
     out
         Output folder of a batch.
+
+    Returns
+    -------
+    dict of str to str
+        Why reports cannot be read, by the keys of their cases.
     """
+    damaged: dict[str, str] = {}
     cases_folder = out / CASES_FOLDER
     rows: list[OverviewCase] = []
     with Ledger(out / LEDGER_FILE, read_only=True) as ledger:
@@ -79,6 +86,8 @@ def write_all(out: Path) -> None:
             )
             for case in ledger.cases():
                 entry, view = _viewed(case, cases_folder)
+                if entry.reason_code == UNREADABLE_REPORT:
+                    damaged[entry.key] = entry.reason
                 row = case_row(entry, view)
                 cases.add([row])
                 rows.append(OverviewCase(row, entry.key))
@@ -88,10 +97,10 @@ def write_all(out: Path) -> None:
                     screws.add(screw_rows(entry, view))
         write_dictionary(out / DICTIONARY_FILE, TABLES)
         write_overview(out, rows, tuple(ledger.unsuitable()), ledger.thumbnail)
+    return damaged
 
 
 def run(payload: str, report: Report) -> str:
-    """Write the pages of the folder that ``payload`` names."""
+    """Write the pages of the folder that ``payload`` names; tell what is damaged."""
     report(Message(MessageKind.STAGE, "tables"))
-    write_all(Path(payload))
-    return ""
+    return json.dumps(write_all(Path(payload)))

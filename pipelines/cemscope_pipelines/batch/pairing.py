@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from cemscope_pipelines.batch.ledger import LedgerCase
+from cemscope_pipelines.batch.ledger_case import LedgerCase
 
 BASELINE, FOLLOWUP, SINGLE = "baseline", "followup", "single"
 
@@ -16,14 +16,21 @@ def _day(text: str) -> date | None:
         return None
 
 
-def paired_by_date(cases: Sequence[LedgerCase]) -> tuple[LedgerCase, ...]:
-    """Give every case its role.
+def paired_by_date(
+    cases: Sequence[LedgerCase], *, pair: bool = True
+) -> tuple[LedgerCase, ...]:
+    """Give every case its role; without ``pair`` all are single.
 
     Of each patient (by pseudonym) and date, the series that ``analyze`` would take
     counts; the first date is the baseline, each later one a follow-up of it. What has
     no patient, no date, or is not the preferred series of its study stays single.
     Two preferred series of one patient on one day: the one that comes first by name.
     """
+    cases = [
+        replace(c, role=SINGLE, baseline="", days_since_baseline=None) for c in cases
+    ]
+    if not pair:
+        return tuple(cases)
     patients: dict[str, list[LedgerCase]] = {}
     for case in cases:
         if case.preferred and case.patient_key and _day(case.acquisition_date):

@@ -1,18 +1,28 @@
 """Turn what was found into cases of the ledger."""
 
-import hashlib
-import hmac
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cemscope_pipelines.batch.found_series import KEY_LETTERS, FoundSeries, FoundUnit
-from cemscope_pipelines.batch.ledger import CaseStatus, LedgerCase, Unsuitable
-from cemscope_pipelines.batch.pairing import paired_by_date
+from cemscope_pipelines.batch.found_series import (
+    FoundSeries,
+    FoundUnit,
+    keyed_letters,
+)
+from cemscope_pipelines.batch.ledger_case import (
+    SEARCH,
+    CaseStatus,
+    LedgerCase,
+    Unsuitable,
+)
 from cemscope_pipelines.batch.prepare import ReadyConfig
 from cemscope_pipelines.batch.search import FoundInput
 
 UNREADABLE = "unreadable"
 """First word of the name of a case that stands for a folder without any series."""
+
+
+MIXED = "mixed_series"
+"""Reason code of a series that holds several acquisitions of one region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +51,19 @@ class CasePlan:
         Both.
     root_key : str
         Pseudonym of the root.
+    found : frozenset of str
+        Names of all series under the root.
     """
 
     cases: tuple[PlannedCase, ...]
     unsuitable: tuple[Unsuitable, ...]
     root_key: str
+    found: frozenset[str] = frozenset()
 
 
-def _case(found: FoundSeries, ready: ReadyConfig) -> LedgerCase:
+def _case(
+    found: FoundSeries, ready: ReadyConfig, root_key: str, *, refuse_mixed: bool
+) -> LedgerCase:
     key = found.case_key(ready.config_hash, ready.version)
     entry = LedgerCase(
         key=key,
@@ -56,6 +71,10 @@ def _case(found: FoundSeries, ready: ReadyConfig) -> LedgerCase:
         series=found.name,
         study=found.study_uid,
         patient_key=found.patient_key,
+        number_key=found.patient_key,
+        issuer_key=found.issuer_key,
+        birth_key=found.birth_key,
+        root=root_key,
         acquisition_date=found.acquisition_date,
         slices=found.slices,
         preferred=found.preferred,
@@ -64,27 +83,22 @@ def _case(found: FoundSeries, ready: ReadyConfig) -> LedgerCase:
         config_hash=ready.config_hash,
         version=ready.version,
     )
-    if found.measurable:
+    if found.measurable and not refuse_mixed:
         return entry
     return replace(
         entry,
         status=CaseStatus.REFUSED,
         reason=found.reason,
-        reason_code=found.reason_code,
-        stage="headers",
+        reason_code=MIXED if found.measurable else found.reason_code,
+        stage=SEARCH,
     )
-
-
-def _pseudonym(path: str, salt: bytes) -> str:
-    digest = hmac.new(salt, path.encode("utf-8", "surrogateescape"), hashlib.sha256)
-    return digest.hexdigest()[:KEY_LETTERS]
 
 
 def _damaged_folder(
     unit: FoundUnit, root_key: str, ready: ReadyConfig, salt: bytes
 ) -> LedgerCase:
     """Make a case of a folder of damaged DICOM files: no scan may get lost."""
-    key = _pseudonym(unit.path, salt)
+    key = keyed_letters(unit.path, salt)
     return LedgerCase(
         key=key,
         name=f"{UNREADABLE}-{key}",
@@ -98,7 +112,8 @@ def _damaged_folder(
         status=CaseStatus.REFUSED,
         reason=unit.problem,
         reason_code=unit.problem_code,
-        stage="headers",
+        stage=SEARCH,
+        root=root_key,
         config_hash=ready.config_hash,
         version=ready.version,
     )
@@ -111,7 +126,6 @@ def plan_cases(
     salt: bytes,
     *,
     one_per_study: bool,
-    pair_followups: bool,
 ) -> CasePlan:
     """Decide which series become cases.
 
@@ -122,37 +136,38 @@ def plan_cases(
     Parameters
     ----------
     one_per_study
-        Leave out what ``analyze`` would not take of a study.
-    pair_followups
-        Give the cases their roles by patient and date.
+        Leave out what ``analyze`` would not take of a study. A study whose only
+        series mixes acquisitions is refused: nothing may get lost.
     """
-    root_key = f"root-{_pseudonym(str(root), salt)}"
+    root_key = f"root-{keyed_letters(str(root), salt)}"
     chosen: list[PlannedCase] = []
     unsuitable = []
+    with_choice = {_study(s) for s in found.series if s.preferred}
     for series in found.series:
+        rival = _study(series) in with_choice
         if not series.measurable and not series.intended:
             unsuitable.append(
                 Unsuitable(series.name, series.reason, series.reason_code)
             )
-        elif one_per_study and series.measurable and not series.preferred:
+        elif one_per_study and series.measurable and not series.preferred and rival:
+            reason = f"another series of the study is taken: {series.reason}"
             unsuitable.append(
-                Unsuitable(
-                    series.name,
-                    f"another series of the study is taken: {series.reason}",
-                    "not_preferred",
-                )
+                Unsuitable(series.name, series.reason, MIXED)
+                if series.mixed
+                else Unsuitable(series.name, reason, "not_preferred")
             )
         else:
-            chosen.append(PlannedCase(_case(series, ready), series.path))
+            refused = one_per_study and series.mixed and not series.preferred
+            entry = _case(series, ready, root_key, refuse_mixed=refused)
+            chosen.append(PlannedCase(entry, series.path))
     chosen += [
         PlannedCase(_damaged_folder(unit, root_key, ready, salt), unit.path)
         for unit in found.units
         if unit.problem
     ]
-    if pair_followups:
-        paired = paired_by_date([c.entry for c in chosen])
-        chosen = [
-            replace(case, entry=entry)
-            for case, entry in zip(chosen, paired, strict=True)
-        ]
-    return CasePlan(tuple(chosen), tuple(unsuitable), root_key)
+    names = frozenset(series.name for series in found.series)
+    return CasePlan(tuple(chosen), tuple(unsuitable), root_key, names)
+
+
+def _study(series: FoundSeries) -> tuple[str, str]:
+    return (series.study_uid or series.name, series.patient_key)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cemscope_pipelines.batch.engine import CaseEvent
+from cemscope_pipelines.batch.found_series import RootNotes
 from cemscope_pipelines.batch.isolated_call import CallLimits
-from cemscope_pipelines.batch.ledger import CaseStatus, CaseUpdate
+from cemscope_pipelines.batch.ledger_case import CaseStatus, CaseUpdate
 from cemscope_pipelines.batch.prepare import ConfigJob
 
 CASES_FOLDER = "cases"
@@ -62,8 +63,14 @@ class BatchPlan:
         Of them finished, and failed and not tried again.
     to_run : int
         Of them to be run now.
-    unsuitable, copies : int
-        Series that are no cases, and series that lie there twice.
+    unsuitable : int
+        Series that are no cases.
+    notes : RootNotes
+        Copies and links.
+    gone : int
+        Cases of earlier runs without a result whose scans are not there any more.
+    shared_numbers : int
+        Patient numbers that are of several patients.
     names : dict of str to str
         Name of each case to be run, by key.
     """
@@ -73,7 +80,9 @@ class BatchPlan:
     failed: int
     to_run: int
     unsuitable: int
-    copies: int
+    notes: RootNotes
+    gone: int
+    shared_numbers: int
     names: dict[str, str]
 
 

@@ -15,7 +15,7 @@ from cemscope_pipelines.batch.case_view import (
     LucencyView,
     NotAssessedView,
 )
-from cemscope_pipelines.batch.ledger import LedgerCase
+from cemscope_pipelines.batch.ledger_case import LedgerCase
 
 SEPARATOR = ";"
 """Between several words in one cell."""
@@ -36,6 +36,9 @@ class CaseRow:
 
     case: str = column("", _CASE)
     patient_key: str = column("", "Pseudonym of the patient; empty if unknown.")
+    patient_note: str = column(
+        "", "Says where a patient number is of several patients."
+    )
     study_instance_uid: str = column("", "DICOM study.")
     series: str = column("", "DICOM series UID, with #part where it has several parts.")
     acquisition_date: str = column("", "DICOM date YYYYMMDD; empty if unknown.")
@@ -158,6 +161,13 @@ class ScrewRow:
     lucency_arc_deg: float | None = column("deg", "Arc around the shaft.")
     lucency_length_fraction: float | None = column("", "Share of the length, 0 ... 1.")
     lucency_growth_mm: float | None = column("mm", "Since the baseline; follow-ups.")
+    lucency_double_halo: bool | None = column("", "A sclerotic rim bounds it.")
+    lucency_seen_fraction: float | None = column(
+        "", "Share of the surface in bone that could be judged, 0 ... 1."
+    )
+    lucency_cement_covered_fraction: float | None = column(
+        "", "Share of the surface in bone that cement covers, 0 ... 1."
+    )
     lucency_not_assessed: str = column("", _WHY_NOT.format("lucency"))
 
 
@@ -195,6 +205,7 @@ def case_row(entry: LedgerCase, view: CaseView | None) -> CaseRow:
     return CaseRow(
         case=entry.name,
         patient_key=entry.patient_key,
+        patient_note=entry.patient_note,
         study_instance_uid=entry.study,
         series=entry.series,
         acquisition_date=entry.acquisition_date,
@@ -325,5 +336,8 @@ def screw_rows(entry: LedgerCase, view: CaseView) -> Iterator[ScrewRow]:
             None if lucency is None else _number(lucency.arc_deg),
             None if lucency is None else _number(lucency.length_fraction),
             None if lucency is None else _number(lucency.growth_mm),
+            None if lucency is None else lucency.double_halo,
+            None if lucency is None else _number(lucency.seen_fraction),
+            None if lucency is None else _number(lucency.cement_covered_fraction),
             _why(screw.lucency),
         )

@@ -5,8 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cemscope.errors import ConfigError, ExportError
-from cemscope_pipelines.batch.found_series import FoundSeries, FoundUnit, SearchJob
+from cemscope.errors import ConfigError, ExportError, NoSeriesError
+from cemscope_pipelines.batch.found_series import (
+    FoundSeries,
+    FoundUnit,
+    RootNotes,
+    SearchJob,
+)
 from cemscope_pipelines.batch.isolated_call import (
     EndKind,
     IsolatedCall,
@@ -35,15 +40,15 @@ class FoundInput:
         Each once, in the order of their paths.
     units : tuple of FoundUnit
         Folders and archives.
-    copies : int
-        Series that lie there several times, file for file; the first is taken.
+    notes : RootNotes
+        Copies and links.
     config : ReadyConfig
         The configuration, as the searching process read it.
     """
 
     series: tuple[FoundSeries, ...]
     units: tuple[FoundUnit, ...]
-    copies: int
+    notes: RootNotes
     config: ReadyConfig
 
 
@@ -54,7 +59,7 @@ class _Records:
     listener: SearchListener
     series: list[FoundSeries] = field(default_factory=list)
     units: list[FoundUnit] = field(default_factory=list)
-    copies: int = 0
+    notes: RootNotes = field(default_factory=RootNotes)
     current: str = ""
 
     def take(self, message: Message) -> None:
@@ -65,8 +70,8 @@ class _Records:
             self.series.append(FoundSeries.model_validate_json(message.text))
         elif message.code == "unit":
             self.units.append(FoundUnit.model_validate_json(message.text))
-        elif message.code == "copies":
-            self.copies = int(message.text)
+        elif message.code == "notes":
+            self.notes = RootNotes.model_validate_json(message.text)
         elif message.code == "start":
             self.current = message.text
         elif message.code == "progress":
@@ -94,6 +99,8 @@ def search_root(
     ------
     ConfigError
         If a setting is wrong.
+    NoSeriesError
+        If the root cannot be read.
     ExportError
         If the search itself fails.
     """
@@ -107,12 +114,14 @@ def search_root(
             return FoundInput(
                 tuple(sorted(records.series, key=lambda s: (s.path, s.name))),
                 tuple(sorted((*records.units, *bad), key=lambda u: u.path)),
-                records.copies,
+                records.notes,
                 ReadyConfig.model_validate_json(end.result),
             )
         if end.kind is EndKind.CONFIG:
             raise ConfigError(end.reason)
-        if not records.current or records.current == job.root:
+        if end.kind is EndKind.REFUSED:
+            raise NoSeriesError(end.reason)
+        if not records.current or records.current in asked.bad:
             raise ExportError(f"the search for series failed: {end.reason}")
         bad.append(
             FoundUnit(

@@ -6,24 +6,24 @@ The rules are those of ``analyze`` and ``inspect``: `cemscope.dicom.scan_input` 
 
 import hashlib
 import os
-import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cemscope.dicom import (
-    FindingCode,
-    InputLimits,
-    SeriesSummary,
-    choose_series,
-    scan_input,
+from cemscope.dicom import FindingCode, InputLimits, SeriesSummary, scan_input
+from cemscope.dicom.files import InputFiles
+from cemscope.dicom.patient_pseudonym import read_patient_pseudonym
+from cemscope.errors import NoSeriesError
+from cemscope_pipelines.batch.folders import walk_root
+from cemscope_pipelines.batch.found_series import (
+    FoundSeries,
+    FoundUnit,
+    RootNotes,
+    SearchJob,
 )
-from cemscope.dicom.files import SNIFF_BYTES, InputFiles, looks_like_dicom
-from cemscope.dicom.patient_key import read_patient_key
-from cemscope.errors import NoSeriesError, SeriesError
-from cemscope_pipelines.batch.found_series import FoundSeries, FoundUnit, SearchJob
 from cemscope_pipelines.batch.isolated_call import Message, MessageKind, Report
 from cemscope_pipelines.batch.prepare import ready_config
+from cemscope_pipelines.batch.series_collection import Candidate, SeriesCollection
 from cemscope_pipelines.config import AnalysisConfig
 
 _NOT_FOR_READING = frozenset(
@@ -40,6 +40,15 @@ _NO_DAMAGE = " 0 damaged files"
 """What `scan_input` says of a folder without a DICOM file in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class SearchRecords:
+    """What a search tells."""
+
+    series: tuple[FoundSeries, ...]
+    units: tuple[FoundUnit, ...]
+    notes: RootNotes
+
+
 def _input_hash(series: SeriesSummary, files: InputFiles) -> str:
     """Hash of the instances and sizes of the files; pixels are not read.
 
@@ -52,29 +61,30 @@ def _input_hash(series: SeriesSummary, files: InputFiles) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _place(series: SeriesSummary) -> str:
-    """Smallest folder that holds all files of a series, or their archive."""
-    entries = {h.entry.path for h in series.headers if h.entry.member is not None}
-    if entries:
-        return str(min(entries))
-    return os.path.commonpath({str(h.entry.path.parent) for h in series.headers})
+def _place(parts: Sequence[SeriesSummary]) -> str:
+    """Smallest folder that holds all files of a series, or their archive.
+
+    It holds all parts of the series: their numbers depend on each other.
+    """
+    entries = [h.entry for part in parts for h in part.headers]
+    archives = {e.path for e in entries if e.member is not None}
+    if archives:
+        return str(min(archives))
+    return os.path.commonpath({str(e.path.parent) for e in entries})
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A series as `choose_series` wants it, without its slices, and as it is told."""
-
-    summary: SeriesSummary
-    found: FoundSeries
-
-
-def _candidate(series: SeriesSummary, files: InputFiles, salt: bytes) -> _Candidate:
+def _candidate(
+    series: SeriesSummary, place: str, unit: Path, files: InputFiles, salt: bytes
+) -> Candidate:
     codes = [f.code for f in series.findings]
+    patient = read_patient_pseudonym(series.headers[0], files, salt)
     found = FoundSeries(
-        path=_place(series),
+        path=place,
         name=series.name,
         study_uid=series.study_instance_uid,
-        patient_key=read_patient_key(series.headers[0], files, salt),
+        patient_key=patient.number,
+        issuer_key=patient.issuer,
+        birth_key=patient.birth_date,
         acquisition_date=series.acquisition.acquisition_date or "",
         slices=series.slices,
         spacing_mm=series.spacing_mm[0] if series.spacing_mm else -1.0,
@@ -88,13 +98,29 @@ def _candidate(series: SeriesSummary, files: InputFiles, salt: bytes) -> _Candid
         reason="" if series.measurable else str(series.refusal()),
         reason_code="" if series.measurable else codes[0].value,
     )
-    # Thousands of slices would be kept for nothing.
-    return _Candidate(replace(series, headers=()), found)
+    return Candidate(replace(series, headers=()), found, unit)
+
+
+def _candidates(
+    unit: Path, series: Sequence[SeriesSummary], limits: InputLimits, salt: bytes
+) -> list[Candidate]:
+    parts: dict[str, list[SeriesSummary]] = {}
+    for one in series:
+        parts.setdefault(one.series_instance_uid, []).append(one)
+    whole = unit.is_file() and unit.name.upper() != "DICOMDIR"
+    places = {
+        uid: str(unit) if whole else _place(members) for uid, members in parts.items()
+    }
+    with InputFiles(unit, limits) as files:
+        return [
+            _candidate(one, places[one.series_instance_uid], unit, files, salt)
+            for one in series
+        ]
 
 
 def _scan_unit(
     unit: Path, config: AnalysisConfig, salt: bytes
-) -> tuple[FoundUnit, list[_Candidate]]:
+) -> tuple[FoundUnit, list[Candidate]]:
     """List the series of one folder or archive."""
     settings = config.reading
     limits: InputLimits = settings.limits
@@ -114,8 +140,7 @@ def _scan_unit(
             ),
             [],
         )
-    with InputFiles(unit, limits) as files:
-        candidates = [_candidate(series, files, salt) for series in scan.series]
+    candidates = _candidates(unit, scan.series, limits, salt)
     record = FoundUnit(
         path=str(unit),
         skipped_files=scan.skipped_files,
@@ -124,150 +149,60 @@ def _scan_unit(
     return record, candidates
 
 
-def _with_preferences(candidates: Iterable[_Candidate]) -> Iterator[FoundSeries]:
-    """Say of every series whether ``analyze`` would take it of its study, and why."""
-    studies: dict[str, dict[str, _Candidate]] = {}
-    for one in candidates:
-        study = studies.setdefault(one.found.study_uid, {})
-        study[one.found.name] = one
-    for members in studies.values():
-        preferred, why = "", {}
-        try:
-            choice = choose_series([m.summary for m in members.values()])
-        except SeriesError as error:
-            why = dict.fromkeys(members, str(error))
-        else:
-            preferred = choice.chosen.name
-            why = {r.series.name: r.reason for r in choice.rejected}
-            why[preferred] = choice.reason
-        for name, member in members.items():
-            told: dict[str, object] = {"preferred": name == preferred}
-            if member.found.measurable:
-                told |= {"reason": why[name]}
-            yield member.found.model_copy(update=told)
-
-
-@dataclass(slots=True)
-class SeriesCollection:
-    """Series of several units, each once.
-
-    Attributes
-    ----------
-    candidates : dict of str to _Candidate
-        By name.
-    copies : int
-        Series that lie there several times; the first counts, or of different copies
-        in archives the one with the most slices.
-    split : set of str
-        UIDs of series whose slices are spread over several units.
-    """
-
-    candidates: dict[str, _Candidate] = field(default_factory=dict)
-    copies: int = 0
-    split: set[str] = field(default_factory=set)
-
-    def add(self, candidates: Iterable[_Candidate]) -> None:
-        """Take the series of a unit."""
-        for one in candidates:
-            known = self.candidates.setdefault(one.found.name, one)
-            if known is one:
-                continue
-            if known.found.input_hash == one.found.input_hash:
-                self.copies += 1
-            elif _may_be_zip(Path(one.found.path)) or _may_be_zip(
-                Path(known.found.path)
-            ):
-                # A series is not spread over archives: this is another copy of it.
-                if one.summary.slices > known.summary.slices:
-                    self.candidates[one.found.name] = one
-                self.copies += 1
-            else:
-                self.split.add(one.summary.series_instance_uid)
-
-    def replace_split(self, candidates: Iterable[_Candidate]) -> None:
-        """Put series of the whole root in the place of the split ones."""
-        whole = [c for c in candidates if c.summary.series_instance_uid in self.split]
-        found = {c.summary.series_instance_uid for c in whole}
-        for name in list(self.candidates):
-            if self.candidates[name].summary.series_instance_uid in found:
-                del self.candidates[name]
-        for one in whole:
-            self.candidates[one.found.name] = one
-
-    def series(self) -> Iterator[FoundSeries]:
-        """All series, with their preferences."""
-        return _with_preferences(self.candidates.values())
-
-
-def _may_be_zip(path: Path) -> bool:
-    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
-
-
-def _has_dicom(files: list[Path]) -> bool:
-    for path in files:
-        try:
-            with path.open("rb") as stream:
-                if looks_like_dicom(stream.read(SNIFF_BYTES)):
-                    return True
-        except OSError:
-            continue
-    return False
-
-
-def units_of(root: Path, excluded: Path) -> Iterator[Path]:
-    """Take a root apart into folders and archives that are searched on their own.
-
-    A folder with DICOM files in it is one unit with all below it, because its series
-    may go on there; so is each folder below one that has none. Archives are units of
-    their own wherever they lie. Links to folders are not followed.
-    """
-    if root.is_file():
-        yield root
-        return
-    folder = root
-    while True:
-        entries = sorted(folder.iterdir())
-        files = [e for e in entries if e.is_file()]
-        folders = [
-            e
-            for e in entries
-            if e.is_dir() and not e.is_symlink() and e.resolve() != excluded
-        ]
-        if _has_dicom(files):
-            yield folder
-            break
-        if len(folders) != 1:
-            yield from folders
-            break
-        folder = folders[0]
-    for place, below, names in os.walk(root):
-        below[:] = sorted(n for n in below if Path(place, n).resolve() != excluded)
-        for name in sorted(names):
-            if _may_be_zip(Path(place, name)):
-                yield Path(place, name)
-
-
 def find_series(
     job: SearchJob, config: AnalysisConfig, report: Report
-) -> tuple[SeriesCollection, list[FoundUnit]]:
-    """Search all units of a root, then what is split between them in the whole."""
+) -> SearchRecords:
+    """Search all units of a root, then what is split between them together.
+
+    Raises
+    ------
+    NoSeriesError
+        If the root itself cannot be read.
+    """
     salt, root = bytes.fromhex(job.salt), Path(job.root)
-    units = sorted(set(units_of(root, Path(job.excluded))))
+    walk = walk_root(root, Path(job.excluded))
+    if root in walk.unreadable:
+        raise NoSeriesError(f"ROOT: the folder cannot be read: {walk.unreadable[root]}")
+    units = sorted(walk.units)
+    known = frozenset(units)
     collection = SeriesCollection()
-    records = []
+    records = [_unreadable(path, why) for path, why in walk.unreadable.items()]
+
+    def scan(unit: Path) -> list[Candidate] | None:
+        if str(unit) in job.bad:
+            return None
+        report(Message(MessageKind.RECORD, str(unit), code="start"))
+        record, candidates = _scan_unit(unit, config, salt)
+        if unit in known:
+            records.append(record)
+        return candidates
+
     for number, unit in enumerate(units):
         progress = f"{number} {len(units)} {len(collection.candidates)}"
         report(Message(MessageKind.RECORD, progress, code="progress"))
-        if str(unit) in job.bad:
-            continue
-        report(Message(MessageKind.RECORD, str(unit), code="start"))
-        record, candidates = _scan_unit(unit, config, salt)
-        records.append(record)
-        collection.add(candidates)
-    if collection.split:
-        report(Message(MessageKind.RECORD, str(root), code="start"))
-        collection.replace_split(_scan_unit(root, config, salt)[1])
-    return collection, records
+        collection.add(scan(unit) or ())
+    collection.settle_split(walk.linked, scan)
+    return SearchRecords(
+        tuple(collection.series()),
+        tuple(records),
+        RootNotes(
+            copies=collection.copies,
+            links_followed=walk.links_followed,
+            links_dead=walk.links_dead,
+            links_back=walk.links_back,
+        ),
+    )
+
+
+def _unreadable(path: Path, why: str) -> FoundUnit:
+    return FoundUnit(
+        path=str(path),
+        skipped_files=0,
+        unreadable_files=0,
+        problem=f"the folder cannot be read: {why}. Scans in it were not found; give "
+        "the right to read it and start again",
+        problem_code="unreadable_folder",
+    )
 
 
 def run(payload: str, report: Report) -> str:
@@ -283,10 +218,11 @@ def run(payload: str, report: Report) -> str:
     ready = ready_config(job.config)
     report(Message(MessageKind.STAGE, "headers"))
     config = AnalysisConfig.model_validate_json(ready.config)
-    collection, units = find_series(job, config, report)
-    for unit in units:
+    found = find_series(job, config, report)
+    for unit in found.units:
         report(Message(MessageKind.RECORD, unit.model_dump_json(), code="unit"))
-    for series in collection.series():
+    for series in found.series:
         report(Message(MessageKind.RECORD, series.model_dump_json(), code="series"))
-    report(Message(MessageKind.RECORD, str(collection.copies), code="copies"))
+    notes = found.notes.model_dump_json()
+    report(Message(MessageKind.RECORD, notes, code="notes"))
     return ready.model_dump_json()

@@ -20,7 +20,7 @@ from cemscope_pipelines.cli.settings_options import settings_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cemscope_pipelines.batch.ledger import LedgerCase
+    from cemscope_pipelines.batch.ledger_case import LedgerCase
     from cemscope_pipelines.batch.request import BatchRequest
 
 EXAMPLES = """\b
@@ -104,7 +104,7 @@ def _records(cases: "Sequence[LedgerCase]") -> list[dict[str, object]]:
 def _tell(console: Console, out: Path) -> int:
     """Print what the ledger says and give the status that it means."""
     from cemscope_pipelines.batch.batch_run import listed_cases
-    from cemscope_pipelines.batch.ledger import CaseStatus
+    from cemscope_pipelines.batch.ledger_case import CaseStatus
     from cemscope_pipelines.cli.status import ExitStatus
 
     cases = listed_cases(out)
@@ -259,7 +259,7 @@ def command(
     console.say(f"overview: {out / 'batch.html'}")
     if pair_followups:
         console.say(
-            "follow-ups are paired in cases.csv; each was measured on its own. The "
-            "comparison with its baseline is the work of cemscope followup."
+            "follow-ups are paired in cases.csv; each scan was measured on its own. "
+            "Compare a pair with cemscope followup BASELINE_CASE SERIES --out CASE"
         )
     ctx.exit(status)

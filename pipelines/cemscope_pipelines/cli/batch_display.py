@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import click
 
 from cemscope_pipelines.batch.engine import CaseEvent, CaseEventKind
-from cemscope_pipelines.batch.ledger import CaseStatus, CaseUpdate
+from cemscope_pipelines.batch.ledger_case import CaseStatus, CaseUpdate
 from cemscope_pipelines.batch.request import BatchPlan
 from cemscope_pipelines.cli.console import Console
 
@@ -24,6 +24,30 @@ def duration_words(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _notes(plan: BatchPlan) -> list[str]:
+    """Say what to know about links under the root and about patients."""
+    links = plan.notes
+    lines = []
+    if links.links_followed:
+        lines.append(f"{links.links_followed} links to folders followed")
+    if links.links_back:
+        lines.append(
+            f"{links.links_back} links to folders not followed: they lead to what is "
+            "searched anyway, or above it"
+        )
+    if links.links_dead:
+        lines.append(
+            f"{links.links_dead} links lead nowhere: scans behind them were not found"
+        )
+    if plan.shared_numbers:
+        lines.append(
+            f"{plan.shared_numbers} patient numbers are of several patients (other "
+            "issuer or birth date): each has a key of its own, see patient_note in "
+            "cases.csv"
+        )
+    return lines
 
 
 @dataclass(slots=True)
@@ -64,9 +88,15 @@ class ConsoleDisplay:
             words.append(f"{plan.failed} failed or refused")
         if plan.unsuitable:
             words.append(f"{plan.unsuitable} unsuitable series left out")
-        if plan.copies:
-            words.append(f"{plan.copies} copies left out")
+        if plan.notes.copies:
+            words.append(f"{plan.notes.copies} copies left out")
+        if plan.gone:
+            words.append(
+                f"{plan.gone} without a result dropped: not under ROOT any more"
+            )
         self.console.say(", ".join(words))
+        for line in _notes(plan):
+            self.console.say(line)
 
     def happened(self, event: CaseEvent, update: CaseUpdate | None) -> None:
         """Hear that a case started, went on, or ended as ``update`` says."""

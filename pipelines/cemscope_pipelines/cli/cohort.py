@@ -72,7 +72,8 @@ def command(
 
     OUT is the output of cemscope batch, or a folder with case folders in it. Written
     there: cohort.csv and .parquet (every number), cohort.html and .docx (tables and
-    figures), cohort_patients.csv and .parquet (one row per patient).
+    figures), cohort_patients.csv and .parquet (one row per patient), and
+    cohort_left_out.csv and .parquet (cases that are not used, and why).
     """
     if template is not None:
         from cemscope_pipelines.cohort.clinical_file import write_template
@@ -83,8 +84,12 @@ def command(
         console.say(f"{template}: {len(study.patients)} patients to be filled in")
         return
     from cemscope_pipelines.cohort.cohort_run import CohortRequest, make_cohort
+    from cemscope_pipelines.cohort.study import UNREADABLE
 
     cohort = make_cohort(CohortRequest(out, clinical, published))
+    for case in cohort.study.left_out:
+        if case.why == UNREADABLE:
+            console.say(f"left out: {case.detail}")
     if console.as_json:
         rows = [asdict(row) for table in cohort.tables for row in table.rows]
         console.result(json.dumps(rows, indent=1))

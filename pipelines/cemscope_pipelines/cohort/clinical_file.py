@@ -3,11 +3,13 @@
 import csv
 import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from cemscope.dicom.patient_key import patient_key_of
 from cemscope.errors import ConfigError
+from cemscope_pipelines.cohort.user_csv import read_user_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,31 +147,6 @@ def _complications(text: str) -> tuple[str, ...] | None:
     return () if words == (NO_COMPLICATION,) else words
 
 
-def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], bool]:
-    """Lines by column, and whether numbers may have a decimal comma."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            head = stream.readline()
-            semicolon = head.count(";") > head.count(",")
-            stream.seek(0)
-            reader = csv.DictReader(
-                stream, delimiter=";" if semicolon else ",", restval=""
-            )
-            names = [(n or "").strip() for n in reader.fieldnames or ()]
-            reader.fieldnames = names
-            _check_names(names)
-            rows = [(reader.line_num, row) for row in reader if any(row.values())]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(
-            "--clinical: expected a CSV file in UTF-8 (save a spreadsheet as CSV), "
-            f"and could not read it ({type(error).__name__})"
-        ) from None
-    for line, row in rows:
-        if None in row:
-            raise ConfigError(f"--clinical: line {line} has more cells than the header")
-    return rows, semicolon
-
-
 def _check_names(names: Iterable[str]) -> None:
     found = [n for n in names if n]
     unknown = [n for n in found if n not in COLUMNS]
@@ -183,7 +160,9 @@ def _check_names(names: Iterable[str]) -> None:
         )
 
 
-def read_clinical(path: Path, salt: bytes | None) -> tuple[ClinicalPatient, ...]:
+def read_clinical(
+    path: Path, salt: bytes | None, shared: AbstractSet[str] = frozenset()
+) -> tuple[ClinicalPatient, ...]:
     """Read and check the clinical file.
 
     A value that is not known stays empty. Complications are words joined by ``+``,
@@ -195,16 +174,25 @@ def read_clinical(path: Path, salt: bytes | None) -> tuple[ClinicalPatient, ...]
         CSV in UTF-8, see `COLUMNS`.
     salt
         Of the ledger, to turn a patient_id into a key; it is not kept.
+    shared
+        Keys of numbers that several patients have.
 
     Raises
     ------
     ConfigError
         Naming the line and the column that cannot be right; it quotes no patient.
     """
-    rows, comma = _read_rows(path)
+    file = read_user_csv(path, "--clinical")
+    _check_names(file.names)
     patients: dict[str, ClinicalPatient] = {}
-    for line, row in rows:
+    for line, row in file.rows:
         key = _key(row, line, salt)
+        if key in shared:
+            raise ConfigError(
+                f"--clinical: line {line}: the patient number is of several patients "
+                "of this study (other issuer or birth date); give each by the "
+                "patient_key that --template writes"
+            )
         if key in patients:
             raise ConfigError(
                 f"--clinical: line {line}: the patient stands in an earlier line too"
@@ -218,7 +206,11 @@ def read_clinical(path: Path, salt: bytes | None) -> tuple[ClinicalPatient, ...]
         values = {
             scale.name: value
             for scale in NUMBERS
-            if (value := _number(row.get(scale.name, ""), scale, line, comma=comma))
+            if (
+                value := _number(
+                    row.get(scale.name, ""), scale, line, comma=file.decimal_comma
+                )
+            )
             is not None
         }
         patients[key] = ClinicalPatient(

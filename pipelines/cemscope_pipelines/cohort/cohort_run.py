@@ -15,27 +15,28 @@ from cemscope_pipelines.cohort.clinical_tables import clinical_tables
 from cemscope_pipelines.cohort.cohort_docx import write_docx
 from cemscope_pipelines.cohort.cohort_html import render_cohort
 from cemscope_pipelines.cohort.ct_tables import (
+    damaged_table,
     flow_table,
-    leak_map_table,
-    leak_table,
     level_table,
     screw_table,
     volume_table,
 )
 from cemscope_pipelines.cohort.figures import leak_figure, volume_figure
 from cemscope_pipelines.cohort.groups import group_patients
+from cemscope_pipelines.cohort.leak_tables import leak_map_table, leak_table
 from cemscope_pipelines.cohort.patient_rows import PatientRow, patient_rows
 from cemscope_pipelines.cohort.published import (
     published_table,
     read_published,
 )
 from cemscope_pipelines.cohort.statistic_row import StatisticRow
-from cemscope_pipelines.cohort.study import Study, read_study
+from cemscope_pipelines.cohort.study import LeftOut, Study, read_study
 from cemscope_pipelines.cohort.study_table import StudyTable
 
 TABLES = (
     DescribedTable("cohort", StatisticRow),
     DescribedTable("cohort_patients", PatientRow),
+    DescribedTable("cohort_left_out", LeftOut),
 )
 
 DICTIONARY = "cohort_dictionary.csv"
@@ -80,7 +81,7 @@ def make_cohort(request: CohortRequest) -> Cohort:
     clinical = (
         None
         if request.clinical is None
-        else read_clinical(request.clinical, study.salt)
+        else read_clinical(request.clinical, study.salt, study.shared_numbers)
     )
     published = () if request.published is None else read_published(request.published)
     grouping = group_patients(study, clinical)
@@ -96,14 +97,19 @@ def make_cohort(request: CohortRequest) -> Cohort:
         tables += clinical_tables(grouping)
     if published:
         tables.append(published_table(published))
+    damaged = damaged_table(study)
+    if damaged is not None:
+        tables.append(damaged)
     figures = [f for f in (volume_figure(grouping), leak_figure(grouping)) if f]
     try:
         with (
             TableWriter(request.out, "cohort", StatisticRow) as statistics,
             TableWriter(request.out, "cohort_patients", PatientRow) as patients,
+            TableWriter(request.out, "cohort_left_out", LeftOut) as left_out,
         ):
             statistics.add(row for table in tables for row in table.rows)
             patients.add(patient_rows(grouping))
+            left_out.add(study.left_out)
         write_dictionary(request.out / DICTIONARY, TABLES)
         for figure in figures:
             (request.out / f"{figure.name}.png").write_bytes(figure.png)

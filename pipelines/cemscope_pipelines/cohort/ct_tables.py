@@ -1,10 +1,10 @@
-"""What the scans tell of a study: cement, leaks, screws, levels."""
+"""What the scans tell of a study: cement, screws, levels."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from cemscope_pipelines.batch.case_view import (
     CementView,
-    LeakView,
     LucencyView,
     NotAssessedView,
     VertebraView,
@@ -12,43 +12,15 @@ from cemscope_pipelines.batch.case_view import (
 from cemscope_pipelines.cohort.comparison import between_groups
 from cemscope_pipelines.cohort.groups import Group, Grouping, Member
 from cemscope_pipelines.cohort.statistic_row import Subject
-from cemscope_pipelines.cohort.study import Study, level_order
+from cemscope_pipelines.cohort.study import UNREADABLE, Study, level_order
 from cemscope_pipelines.cohort.study_table import (
+    LEFT_OUT_FILE,
     SUMMARY_HEADER,
     StudyTable,
     TableCell,
     words,
 )
-from cemscope_pipelines.cohort.summary import proportion, summarise
-
-LEAK_TYPES = {
-    "B": "B, basivertebral vein",
-    "S": "S, segmental vein",
-    "C": "C, cortical defect",
-    "D": "D, into a disc",
-    "I": "I, along the instrument",
-}
-
-PLACES = {
-    "epidural": "spinal canal (epidural)",
-    "foraminal": "neural foramen",
-    "disc": "disc",
-    "prevertebral": "prevertebral",
-    "paravertebral": "paravertebral",
-    "needle_track": "screw or needle track",
-}
-
-MAP_PLACES = {
-    "epidural": "canal",
-    "foraminal": "foramen",
-    "disc_superior": "disc above",
-    "disc_inferior": "disc below",
-    "prevertebral": "prevertebral",
-    "paravertebral_left": "paravertebral left",
-    "paravertebral_right": "paravertebral right",
-    "needle_track": "track",
-}
-"""Places of the leak map: first letters of a location, and its name."""
+from cemscope_pipelines.cohort.summary import proportion, share_of_marks, summarise
 
 _REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
 
@@ -66,7 +38,9 @@ def flow_table(study: Study, grouping: Grouping) -> StudyTable:
 
     line("cases", study.cases)
     line("cases with a result", study.measured)
-    line("cases with a result that are not used", len(study.left_out))
+    reasons = Counter(case.why for case in study.left_out)
+    for why, count in sorted(reasons.items()):
+        line(f"not used: {why}", count)
     line("patients", len(study.patients))
     for group in grouping.groups[1:]:
         line("patients", len(group.members), group.name)
@@ -77,8 +51,26 @@ def flow_table(study: Study, grouping: Grouping) -> StudyTable:
             "Groups are told from the scans. A scan does not tell cannulated from "
             "solid screws: give the procedures with --clinical."
         )
-    for reason in sorted({c.reason for c in study.left_out}):
-        table.notes.append(f"Not used: {reason}.")
+    if study.left_out:
+        table.notes.append("Each case that is not used stands in cohort_left_out.csv.")
+    return table
+
+
+def damaged_table(study: Study) -> StudyTable | None:
+    """Cases whose result cannot be read, and why; None if there are none."""
+    damaged = [case for case in study.left_out if case.why == UNREADABLE]
+    if not damaged:
+        return None
+    table = StudyTable("R", "Table R. Results that cannot be read", ("case", "why"))
+    for case in damaged:
+        cells = (case.case, case.detail)
+        table.lines.append(
+            tuple(TableCell(text, case.case, LEFT_OUT_FILE) for text in cells)
+        )
+    table.notes.append(
+        "These cases are in no other number. Measure them again: remove their folders "
+        "and start the batch again."
+    )
     return table
 
 
@@ -178,81 +170,6 @@ def _test_line(
                         effect, TableCell("")))  # fmt: skip
 
 
-def _leaks(member: Member) -> list[LeakView]:
-    return [leak for v in member.patient.first.augmented for leak in v.leaks]
-
-
-def _leaked(member: Member, kind: str) -> bool | None:
-    """Whether a patient has a leak of a kind; None if a level is open."""
-    if any(_is_of(leak, kind) for leak in _leaks(member)):
-        return True
-    return None if member.patient.first.open_levels else False
-
-
-def _place(location: str) -> str:
-    for place in PLACES:
-        if location.startswith(place):
-            return place
-    return location
-
-
-def _is_of(leak: LeakView, kind: str) -> bool:
-    return (
-        not kind
-        or kind in leak.types
-        or kind in {_place(location) for location in leak.locations}
-    )
-
-
-def _leak_lines() -> list[tuple[str, str]]:
-    kinds = [("", "any leak")]
-    kinds += [(k, f"type {name}") for k, name in LEAK_TYPES.items()]
-    return kinds + [(k, f"place: {name}") for k, name in PLACES.items()]
-
-
-def leak_table(grouping: Grouping) -> StudyTable:
-    """Leakage per patient and per level, by type and place."""
-    names = [g.name for g in grouping.shown]
-    table = StudyTable("C", "Table C. Leakage", ("", "per", *names))
-    for kind, name in _leak_lines():
-        per_patient, per_level = [], []
-        for group in grouping.shown:
-            treated = [
-                m
-                for m in group.members
-                if m.patient.first.augmented or m.patient.first.open_levels
-            ]
-            vertebrae = [v for m in treated for v in m.patient.first.augmented]
-            marks = [_leaked(m, kind) for m in treated]
-            found = proportion(
-                marks.count(True),
-                marks.count(True) + marks.count(False),
-                marks.count(None),
-            )
-            subject = Subject("C", group.name, "leak per patient with cement", name)
-            per_patient.append(table.proportion(subject, found))
-            found = proportion(
-                sum(any(_is_of(k, kind) for k in v.leaks) for v in vertebrae),
-                len(vertebrae),
-                sum(m.patient.first.not_assessed for m in group.members),
-            )
-            subject = Subject("C", group.name, "leak per level with cement", name)
-            per_level.append(table.proportion(subject, found))
-        table.lines.append((*words(name, "patient"), *per_patient))
-        table.lines.append((*words(name, "level"), *per_level))
-    table.notes += [
-        "Count / number with cement, with the Wilson 95 % interval. A leak can have "
-        "several types and places. Types after Yeom 2003, extended (D disc, I along "
-        "the instrument).",
-        "The interval of a share of levels takes levels as independent; those of one "
-        "patient are not, so that it is somewhat too narrow.",
-        "Levels that were not assessed are counted beside the share: a leak there "
-        "would not be seen. CT finds leaks in 29 to 82 % of patients or "
-        "vertebrae in the literature; a much lower share wants an explanation.",
-    ]
-    return table
-
-
 def screw_table(grouping: Grouping) -> StudyTable:
     """Screws, their cement, and their loosening at the latest scan."""
     names = [g.name for g in grouping.shown]
@@ -278,13 +195,8 @@ def screw_table(grouping: Grouping) -> StudyTable:
                     flat = [mark for one in marks for mark in one]
                 else:
                     flat = [_of_patient(one) for one in marks if one]
-                found = proportion(
-                    flat.count(True),
-                    flat.count(True) + flat.count(False),
-                    flat.count(None),
-                )
                 subject = Subject("D", group.name, f"{said}, per {per}")
-                cells.append(table.proportion(subject, found))
+                cells.append(table.proportion(subject, share_of_marks(flat)))
             table.lines.append((TableCell(f"{said}, per {per}"), *cells))
     table.notes.append(
         "Loosening is told by the lucency around a screw at the patient's latest scan. "
@@ -354,34 +266,4 @@ def level_table(grouping: Grouping) -> StudyTable:
         "Volumes in mL of the vertebrae with cement. V1, V2 ... are levels that could "
         "not be named, counted from the lowest in view upwards."
     )
-    return table
-
-
-def _map_counts(leaks: list[LeakView]) -> Iterator[tuple[str, int]]:
-    """Columns of the leak map and how many of the leaks belong to each."""
-    yield "leaks", len(leaks)
-    for start, name in MAP_PLACES.items():
-        found = [k for k in leaks if any(at.startswith(start) for at in k.locations)]
-        yield name, len(found)
-    for letter in LEAK_TYPES:
-        yield letter, sum(letter in leak.types for leak in leaks)
-
-
-def leak_map_table(grouping: Grouping) -> StudyTable:
-    """Leaks by level, place and type: the numbers of the leak map."""
-    header = ("level", *(name for name, _ in _map_counts([])))
-    table = StudyTable("F", "Table F. Leaks by level, place and type", header)
-    of_level: dict[str, list[LeakView]] = {}
-    for member in grouping.whole.members:
-        for v in member.patient.first.augmented:
-            of_level.setdefault(v.level, []).extend(v.leaks)
-    for level in level_order([lv for lv, leaks in of_level.items() if leaks]):
-        cells = [
-            table.count(Subject("F", "all", name, level), count)
-            for name, count in _map_counts(of_level[level])
-        ]
-        table.lines.append((TableCell(level), *cells))
-    if not table.lines:
-        table.notes.append("No leak was found.")
-    table.notes.append("A leak can have several places and types.")
     return table

@@ -13,8 +13,12 @@ from cemscope_pipelines.cohort.study import level_order
 _GROUP_COLOURS = ("#0b6e99", "#d1495b", "#6a994e", "#7d5ba6", "#b5651d", "#4a4a4a")
 _GROUP_MARKS = ("o", "s", "^", "D", "v", "P")
 
+UNCERTAIN_MARK = "?"
+"""Leaks whose type is not certain."""
+
 TYPE_COLOURS = {
     "B": "#d1495b", "S": "#0b6e99", "C": "#e0a100", "D": "#6a994e", "I": "#7d5ba6",
+    UNCERTAIN_MARK: "#8b949e",
 }  # fmt: skip
 """Colours of the types of leaks, told apart also without red and green by place."""
 
@@ -200,7 +204,7 @@ def leak_figure(grouping: Grouping) -> Figure | None:
                     for at in leak.locations
                 }
                 places.update((v.level, place) for place in where)
-                for kind in leak.types:
+                for kind in leak.types if leak.type_is_certain else (UNCERTAIN_MARK,):
                     types[v.level, kind] += 1
     if not places and not types:
         return None
@@ -242,10 +246,11 @@ def leak_figure(grouping: Grouping) -> Figure | None:
     bars.set_xlabel("leaks by type (a leak can have several)")
     bars.xaxis.get_major_locator().set_params(integer=True)
     bars.spines[["top", "right", "left"]].set_visible(False)
-    bars.legend(frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+    bars.legend(frameon=False, ncols=6, loc="lower center", bbox_to_anchor=(0.5, 1.0),
                 handlelength=1.0, columnspacing=0.9)  # fmt: skip
     title = (
         "Leaks by level, place and type over a schematic spine. A circle holds the "
-        "number of leaks at the place; a leak in several places is in each."
+        "number of leaks at the place; a leak in several places is in each. ?: the "
+        "type is not certain."
     )
     return Figure("cohort_leak_map", title, _png(figure))

@@ -22,7 +22,8 @@ class PatientRow:
     vertebrae_augmented: int = column("", "Vertebrae with cement.")
     vertebrae_not_assessed: int = column("", "Vertebrae whose cement is open.")
     leaks: int = column("", "Leaks of vertebrae with cement.")
-    leak_types: str = column("", f"Types that occur, separated by {SEPARATOR}.")
+    leak_types: str = column("", f"Types that are certain, separated by {SEPARATOR}.")
+    leaks_of_uncertain_type: int = column("", "Leaks whose type is not certain.")
     screws: int = column("", "Screws.")
     screws_cemented: int = column("", "Screws with cement.")
     screws_loose: int | None = column("", "At the latest scan; empty: none assessed.")
@@ -64,7 +65,10 @@ def _row(member: Member, group: str) -> PatientRow:
         vertebrae_augmented=len(first.augmented),
         vertebrae_not_assessed=first.not_assessed,
         leaks=len(leaks),
-        leak_types=SEPARATOR.join(sorted({t for leak in leaks for t in leak.types})),
+        leak_types=SEPARATOR.join(
+            sorted({t for k in leaks if k.type_is_certain for t in k.types})
+        ),
+        leaks_of_uncertain_type=sum(not k.type_is_certain for k in leaks),
         screws=len(patient.screws),
         screws_cemented=sum(s.cemented for s in patient.screws),
         screws_loose=grades.count("loose") if grades else None,

@@ -15,13 +15,10 @@ from cemscope_pipelines.batch.case_view import (
     VertebraView,
     read_case,
 )
-from cemscope_pipelines.batch.ledger import (
-    LEDGER_FILE,
-    CaseStatus,
-    Ledger,
-    LedgerCase,
-)
+from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
+from cemscope_pipelines.batch.ledger_case import CaseStatus, LedgerCase
 from cemscope_pipelines.batch.request import CASES_FOLDER
+from cemscope_pipelines.batch.rows import column
 from cemscope_pipelines.case_folder import REPORT_FILE
 
 _DEPTH = 3
@@ -90,10 +87,15 @@ class StudyPatient:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A measured case that the tables do not use, and why."""
+    """A case that the tables do not use, and why; a row of ``cohort_left_out.csv``."""
 
-    case: str
-    reason: str
+    case: str = column("", "Name of the case.")
+    patient_key: str = column("", "Pseudonym of the patient; empty if unknown.")
+    why: str = column("", "Why it is not used, in a few words.")
+    detail: str = column("", "What else is known of the reason.")
+
+
+UNREADABLE = "its result cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ class Study:
     cases, measured : int
         Cases in all, and with a result.
     left_out : tuple of LeftOut
-        Measured cases that are not used.
+        Cases that are not used, or not for all.
+    shared_numbers : frozenset of str
+        Keys of patient numbers that several patients have.
     salt : bytes or None
         For the pseudonyms; None where there is no ledger.
     """
@@ -116,6 +120,7 @@ class Study:
     cases: int
     measured: int
     left_out: tuple[LeftOut, ...] = field(default=())
+    shared_numbers: frozenset[str] = frozenset()
     salt: bytes | None = None
 
 
@@ -134,26 +139,64 @@ def _folders(out: Path) -> Iterator[Path]:
             yield Path(place)
 
 
-def _loose_cases(out: Path) -> Iterator[StudyCase]:
-    """Cases that `analyze` wrote one by one; each folder is its own patient."""
-    for folder in _folders(out):
+def _loose_case(folder: Path, out: Path) -> StudyCase | LeftOut:
+    """Read a case that `analyze` wrote alone; its folder stands for its patient."""
+    name = folder.relative_to(out).as_posix() if folder != out else folder.name
+    try:
         view = read_case(folder)
-        name = folder.relative_to(out).as_posix() if folder != out else folder.name
-        date = view.series.acquisition_date
-        study = view.series.study_instance_uid
-        entry = LedgerCase(
-            key=hashlib.sha256(name.encode()).hexdigest()[:12],
-            name=name,
-            series=str(view.series.series_instance_uid),
-            study=study if isinstance(study, str) else "",
-            patient_key=name,
-            acquisition_date=date if isinstance(date, str) else "",
-            slices=view.series.slices,
-            preferred=True,
-            preference="",
-            status=CaseStatus.DONE,
-        )
-        yield StudyCase(entry, view)
+    except ExportError as error:
+        return LeftOut(name, name, UNREADABLE, str(error))
+    date = view.series.acquisition_date
+    study = view.series.study_instance_uid
+    entry = LedgerCase(
+        key=hashlib.sha256(name.encode()).hexdigest()[:12],
+        name=name,
+        series=str(view.series.series_instance_uid),
+        study=study if isinstance(study, str) else "",
+        patient_key=name,
+        acquisition_date=date if isinstance(date, str) else "",
+        slices=view.series.slices,
+        preferred=True,
+        preference="",
+        status=CaseStatus.DONE,
+    )
+    return StudyCase(entry, view)
+
+
+def _listed_case(entry: LedgerCase, out: Path) -> StudyCase | LeftOut:
+    """Read a case of a batch."""
+    if entry.status is not CaseStatus.DONE:
+        why = f"it has no result: {entry.status}"
+        return LeftOut(entry.name, entry.patient_key, why, entry.reason)
+    try:
+        view = read_case(out / CASES_FOLDER / entry.name)
+    except ExportError as error:
+        return LeftOut(entry.name, entry.patient_key, UNREADABLE, str(error))
+    return StudyCase(entry, view)
+
+
+def _study_of(entry: LedgerCase) -> tuple[str, str]:
+    return (entry.study or entry.series, entry.patient_key)
+
+
+def _second_choices(
+    cases: Iterable[StudyCase], entries: Iterable[LedgerCase]
+) -> Iterator[StudyCase | LeftOut]:
+    """Of each study, keep the preferred series, and say what became of the others."""
+    preferred = {_study_of(e): e for e in entries if e.preferred}
+    for case in cases:
+        entry = case.entry
+        first = preferred.get(_study_of(entry))
+        if entry.preferred:
+            yield case
+            continue
+        if first is None:
+            why = "no series of its study could be preferred"
+        elif first.status is CaseStatus.DONE:
+            why = "another series of its study is more suitable"
+        else:
+            why = "another series of its study is more suitable, but has no result"
+        yield LeftOut(entry.name, entry.patient_key, why, entry.preference)
 
 
 def _patients(
@@ -161,42 +204,32 @@ def _patients(
 ) -> tuple[tuple[StudyPatient, ...], list[LeftOut]]:
     """First scan after the operation and latest scan of each; the rest is left out."""
     of_patient: dict[str, list[StudyCase]] = {}
-    left_out = []
     for case in cases:
         entry = case.entry
-        if not entry.preferred:
-            left_out.append(
-                LeftOut(entry.name, "another series of the same study is more suitable")
-            )
-            continue
         key = entry.patient_key or f"study {entry.study or entry.series}"
         of_patient.setdefault(key, []).append(case)
-    patients = []
+    patients, left_out = [], []
     for key, members in sorted(of_patient.items()):
         members.sort(key=lambda c: (c.entry.acquisition_date or "9", c.entry.name))
-        after = [k for k, member in enumerate(members) if member.operated]
-        before, members = (
-            members[: min(after, default=0)],
-            members[min(after, default=0) :],
-        )
-        left_out += [
-            LeftOut(c.entry.name, "an earlier scan without cement or screws")
-            for c in before
-        ]
-        patients.append(StudyPatient(key, members[0], members[-1]))
-        left_out += [
-            LeftOut(
-                c.entry.name,
-                "a later scan of the patient"
-                + (": used for loosening only" if c is members[-1] else ""),
-            )
-            for c in members[1:]
-        ]
+        operated = [k for k, member in enumerate(members) if member.operated]
+        start = min(operated, default=0)
+        first, last = members[start], members[-1]
+        patients.append(StudyPatient(key, first, last))
+        for k, case in enumerate(members):
+            if k < start:
+                why = "an earlier scan without cement or screws"
+            elif case is first:
+                continue
+            elif case is last:
+                why = "a later scan of the patient: used for loosening only"
+            else:
+                why = "a later scan of the patient"
+            left_out.append(LeftOut(case.entry.name, case.entry.patient_key, why, ""))
     return tuple(patients), left_out
 
 
 def read_study(out: Path) -> Study:
-    """Read all cases of a folder.
+    """Read all cases of a folder; one that cannot be read costs only itself.
 
     Parameters
     ----------
@@ -210,30 +243,37 @@ def read_study(out: Path) -> Study:
         If there is no case.
     """
     salt = None
-    unread: list[LeftOut] = []
-    measured: list[StudyCase] = []
+    shared: set[str] = set()
     if (out / LEDGER_FILE).is_file():
         entries, salt = _from_ledger(out)
-        for entry in entries:
-            if entry.status is not CaseStatus.DONE:
-                continue
-            try:
-                view = read_case(out / CASES_FOLDER / entry.name)
-            except ExportError as error:
-                unread.append(LeftOut(entry.name, str(error)))
-                continue
-            measured.append(StudyCase(entry, view))
-        count = len(entries)
+        shared = {e.number_key for e in entries if e.patient_note}
+        read = [_listed_case(entry, out) for entry in entries]
     else:
-        measured = list(_loose_cases(out))
-        count = len(measured)
+        read = [_loose_case(folder, out) for folder in _folders(out)]
+        entries = [one.entry for one in read if isinstance(one, StudyCase)]
+    left_out = [one for one in read if isinstance(one, LeftOut)]
+    measured = [one for one in read if isinstance(one, StudyCase)]
     if not measured:
+        damaged = [one.detail for one in left_out if one.why == UNREADABLE]
         raise ConfigError(
             "expected the output of a batch, or a folder with cases in it; found no "
-            "case with a result"
+            "case with a result" + (f" ({damaged[0]})" if damaged else "")
         )
-    patients, left_out = _patients(measured)
-    return Study(patients, count, len(measured), (*left_out, *unread), salt)
+    chosen: list[StudyCase] = []
+    for one in _second_choices(measured, entries):
+        if isinstance(one, LeftOut):
+            left_out.append(one)
+        else:
+            chosen.append(one)
+    patients, others = _patients(chosen)
+    return Study(
+        patients,
+        len(read),
+        len(measured),
+        (*left_out, *others),
+        frozenset(shared),
+        salt,
+    )
 
 
 def level_order(levels: Sequence[str]) -> list[str]:

@@ -10,9 +10,13 @@ from cemscope_pipelines.cohort.summary import Proportion, Summary
 NO_VALUE = "\N{EN DASH}"
 
 
+COHORT_FILE = "cohort.csv"
+LEFT_OUT_FILE = "cohort_left_out.csv"
+
+
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """A cell; its numbers come from one row of ``cohort.csv``.
+    """A cell; its numbers come from one row of a file.
 
     Attributes
     ----------
@@ -20,10 +24,13 @@ class TableCell:
         As it is shown.
     row : str
         Id of the row; "" for words.
+    file : str
+        Where the row stands.
     """
 
     text: str
     row: str = ""
+    file: str = COHORT_FILE
 
 
 @dataclass(slots=True)

@@ -72,8 +72,20 @@ def largest_sd(n: int, mean: float, minimum: float, maximum: float) -> float:
     return math.sqrt(room * n / (n - 1)) if n > 1 else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """By how much printed numbers may be off; the default is that of arithmetic."""
+
+    mean: float = 1e-9
+    sd: float = 1e-9
+    minimum: float = 1e-9
+    maximum: float = 1e-9
+
+
 def impossible(
-    summary: Summary, scale: tuple[float, float] | None = None, rounding: float = 1e-9
+    summary: Summary,
+    scale: tuple[float, float] | None = None,
+    rounding: Rounding | None = None,
 ) -> str:
     """Say why no list of numbers can have this summary; "" if one can.
 
@@ -84,38 +96,48 @@ def impossible(
     scale
         Ends of the scale that the numbers were read from, e.g. 0 and 10.
     rounding
-        By how much a printed number may be off.
+        Of the printed numbers.
     """
+    off = rounding or Rounding()
     low, high = summary.minimum, summary.maximum
+    if low is not None and high is not None and high < low:
+        return f"the maximum {high:g} is smaller than the minimum {low:g}"
     if scale is not None:
-        if low is not None and low < scale[0] - rounding:
+        if low is not None and low < scale[0] - off.minimum:
             return f"the minimum {low:g} lies below the scale ({scale[0]:g})"
-        if high is not None and high > scale[1] + rounding:
+        if high is not None and high > scale[1] + off.maximum:
             return f"the maximum {high:g} lies above the scale ({scale[1]:g})"
         low = scale[0] if low is None else low
         high = scale[1] if high is None else high
     mean, sd = summary.mean, summary.sd
-    if low is None or high is None or mean is None:
-        return ""
-    if high < low:
-        return f"the maximum {high:g} is smaller than the minimum {low:g}"
-    if not low - rounding <= mean <= high + rounding:
-        return f"the mean {mean:g} lies outside {low:g} to {high:g}"
-    if sd is None:
-        return ""
-    if sd < -rounding:
+    if sd is not None and sd < 0:
         return f"the SD {sd:g} is negative"
-    # A rounded mean can hide a larger bound on either side of it.
+    if mean is None:
+        return ""
+    # A mean can be as far off as it was rounded, the ends as far as they were.
+    bottom = -math.inf if low is None else low - off.minimum
+    top = math.inf if high is None else high + off.maximum
+    if mean < bottom - off.mean or mean > top + off.mean:
+        ends = " to ".join("?" if end is None else f"{end:g}" for end in (low, high))
+        return f"the mean {mean:g} lies outside {ends}"
+    if sd is None or low is None or high is None:
+        return ""
     most = max(
-        largest_sd(summary.n, min(high, max(low, m)), low - rounding, high + rounding)
-        for m in (mean - rounding, mean, mean + rounding)
+        largest_sd(summary.n, min(top, max(bottom, m)), bottom, top)
+        for m in _means(mean, off.mean, (bottom + top) / 2)
     )
-    if sd > most + rounding:
+    if sd > most + off.sd:
         return (
             f"the SD {sd:g} is impossible: {summary.n} values from {low:g} to {high:g} "
             f"with a mean of {mean:g} have one of {most:.2f} at most"
         )
     return ""
+
+
+def _means(mean: float, off: float, middle: float) -> list[float]:
+    """Means that the printed one can stand for; the SD is largest in the middle."""
+    ends = [mean - off, mean + off]
+    return [*ends, middle] if ends[0] < middle < ends[1] else ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +181,10 @@ def proportion(count: int, n: int, not_assessed: int = 0) -> Proportion:
     low = 0.0 if count == 0 else centre - half
     high = 1.0 if count == n else centre + half
     return Proportion(count, n, not_assessed, 100 * share, 100 * low, 100 * high)
+
+
+def share_of_marks(marks: Sequence[bool | None], not_assessed: int = 0) -> Proportion:
+    """Share of what has a mark; None is not known."""
+    unknown = marks.count(None)
+    count = marks.count(True)
+    return proportion(count, len(marks) - unknown, unknown + not_assessed)
