@@ -2,13 +2,18 @@
 
 import hashlib
 import io
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from cemscope.dicom.parts import made_up_uid
+from cemscope.dicom.patient_key import patient_digest_of
 from cemscope.dicom.series import SeriesSummary
 from cemscope.geometry import VoxelGeometry
 from cemscope.testing.dicom_writer import SeriesIdentity, write_series
@@ -20,7 +25,6 @@ from cemscope_pipelines.case_folder import (
     VERTEBRAE_FILE,
 )
 from cemscope_pipelines.export.case_pictures import CasePictures
-from cemscope_pipelines.export.case_record import machine_content, read_case
 from cemscope_pipelines.label_files import write_label_map
 from cemscope_pipelines.provenance import InputRecord, Provenance
 from cemscope_pipelines.report import (
@@ -38,14 +42,12 @@ from cemscope_pipelines.report import (
 )
 from cemscope_pipelines.report_builder import software_version
 from cemscope_pipelines.review.review_document import (
-    FindingDecision,
+    FindingId,
     ReviewDocument,
-    ReviewedFindings,
     finding_ids,
-    now_utc,
-    report_sha256,
-    write_review,
 )
+from cemscope_pipelines.review.review_session import ReviewSession
+from cemscope_pipelines.review.review_state import ReviewState
 
 IDENTITY = SeriesIdentity(
     patient_name="Müller^Jörg",
@@ -164,6 +166,8 @@ class CasePlan:
     reviewed: bool = False
     decisions: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Finding id -> decision and reason; the others are accepted."""
+    change: Callable[[Report], Report] = lambda report: report
+    """What is told otherwise in the machine's report."""
 
 
 def make_case(root: Path, plan: CasePlan | None = None) -> Path:
@@ -175,8 +179,12 @@ def make_case(root: Path, plan: CasePlan | None = None) -> Path:
     )  # fmt: skip
     write_series(ct, root / "ct", plan.identity)
     uids = tuple(plan.identity.sop_instance_uid(i) for i in range(ct.hu.shape[0]))
+    header = Dataset()
+    header.PatientID = plan.identity.patient_id
     case = write_case_folder(
-        root / "case", make_report(plan.identity, plan.geometry), plan.geometry,
+        root / "case",
+        plan.change(make_report(plan.identity, plan.geometry)),
+        plan.geometry,
         InputRecord(
             path=str(root / "ct"),
             study_instance_uid=plan.identity.study_instance_uid,
@@ -184,11 +192,24 @@ def make_case(root: Path, plan: CasePlan | None = None) -> Path:
             frame_of_reference_uid=plan.identity.frame_of_reference_uid,
             sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
             sop_instance_uids=uids,
+            patient_digest=patient_digest_of(
+                header, plan.identity.series_instance_uid
+            ),
         ),
     )  # fmt: skip
     if plan.reviewed:
         review_case(case, plan.decisions)
     return case
+
+
+def note_patient(case: Path) -> None:
+    """Note in the provenance whom the headers of ``ct`` name now."""
+    header = dcmread(next((case.parent / "ct").iterdir()), stop_before_pixels=True)
+    path = case / PROVENANCE_FILE
+    record = json.loads(path.read_text())
+    digest = patient_digest_of(header, str(header.SeriesInstanceUID))
+    record["input"]["patient_digest"] = digest
+    path.write_text(json.dumps(record))
 
 
 def write_case_folder(
@@ -220,52 +241,35 @@ def write_case_folder(
 
 
 def review_case(case: Path, decisions: dict[str, tuple[str, str]]) -> ReviewDocument:
-    """Judge every finding of a case as a reader would."""
-    report = read_case(case).report
-    at = now_utc()
-    made = []
-    for one in finding_ids(report):
+    """Judge every finding of a case as a reader would, in a journal.
+
+    The cement of a modified vertebra grows by 0.100 mL; the types of a modified leak
+    become C.
+    """
+    session = ReviewSession(case)
+    state = session.state
+    for one in finding_ids(session.report):
         decision, reason = decisions.get(one.finding_id, ("accepted", ""))
-        gone = decision == "rejected" and one.kind != "vertebra"
-        made.append(
-            FindingDecision(
-                finding_id=one.finding_id,
-                kind=one.kind,
-                decision=decision,
-                reason=reason,
-                at=None if decision == "open" else at,
-                result_id=None if gone else one.finding_id,
-            )
-        )
-    document = ReviewDocument(
-        report_sha256=report_sha256(case),
-        status="open" if any(d.decision == "open" for d in made) else "reviewed",
-        started_at=at,
-        updated_at=at,
-        decisions=tuple(made),
-        edits=(),
-        result=_result(case, made),
-    )
-    write_review(case, document)
-    return document
+        if decision == "modified":
+            state = _modified(state, one)
+        state = state.decided(one, decision, reason)  # type: ignore[arg-type]
+    ids = [one.finding_id for one in state.decisions]
+    session.history.record("judge all", {}, ids, state)
+    return session.save()
 
 
-def _result(case: Path, decisions: list[FindingDecision]) -> ReviewedFindings:
-    """Take rejected leaks out; a modified vertebra holds 0.100 mL more."""
-    findings = machine_content(read_case(case)).findings
-    said = {(one.kind, one.finding_id): one.decision for one in decisions}
-    vertebrae = []
-    for entry in findings.vertebrae:
-        leaks = tuple(
-            leak for leak in entry.leaks if said["leak", leak.id] != "rejected"
-        )
-        changes: dict[str, object] = {"leaks": leaks}
-        if said["vertebra", entry.level] == "modified":
-            assert isinstance(entry.cement, CementEntry)
-            volume = round(entry.cement.volume_ml + 0.1, 3)
-            changes["cement"] = entry.cement.model_copy(update={"volume_ml": volume})
-        vertebrae.append(entry.model_copy(update=changes))
-    return findings.model_copy(update={"vertebrae": tuple(vertebrae)})
+def _modified(state: ReviewState, finding: FindingId) -> ReviewState:
+    if finding.kind == "leak":
+        _, leak = state.leak(finding.finding_id)
+        state = state.replace(types_told=(finding.finding_id,))
+        return state.with_leak(leak.model_copy(update={"types": ("C",)}))
+    if finding.kind != "vertebra":
+        return state
+    entry = state.vertebra(finding.finding_id)
+    assert isinstance(entry.cement, CementEntry)
+    volume = round(entry.cement.volume_ml + 0.1, 3)
+    cement = entry.cement.model_copy(update={"volume_ml": volume})
+    return state.with_vertebra(entry.model_copy(update={"cement": cement}))
 
 
 def study_uid_of(series: SeriesSummary) -> str:

@@ -14,7 +14,6 @@ from cases.dicom_validators import (
     dciodvfy_errors,
     dcmqi_report,
     dcmqi_segments,
-    pixelmed_lines,
     sr_tree,
 )
 from cases.export_cases import (
@@ -28,6 +27,7 @@ from cases.export_cases import (
     material_labels,
     vertebra_labels,
 )
+from cases.sr_groups import codes_of, groups_of, numbers_of, tracking_uids
 from cemscope.anatomy import CRANIOCAUDAL_ORDER
 from cemscope.dicom.objects import terms as standard_terms
 from cemscope.dicom.objects.segmentation_object import SegmentationEncoding
@@ -52,52 +52,6 @@ def exported(case: Path) -> Path:
     target = case.parent / "objects"
     export_case(ExportJob(case, target, choice=EVERYTHING))
     return target
-
-
-def groups_of(path: Path) -> dict[str, pydicom.Dataset]:
-    """Measurement groups of a report by tracking identifier."""
-    root = pydicom.dcmread(path)
-    measured = next(
-        item
-        for item in root.ContentSequence
-        if item.ConceptNameCodeSequence[0].CodeValue == "126010"
-    )
-    groups = {}
-    for group in measured.ContentSequence:
-        for item in group.ContentSequence:
-            if item.ConceptNameCodeSequence[0].CodeValue == "112039":
-                groups[item.TextValue] = group
-    return groups
-
-
-def numbers_of(group: pydicom.Dataset) -> dict[str, float]:
-    return {
-        item.ConceptNameCodeSequence[0].CodeValue: float(
-            item.MeasuredValueSequence[0].NumericValue
-        )
-        for item in group.ContentSequence
-        if item.ValueType == "NUM"
-    }
-
-
-def codes_of(group: pydicom.Dataset) -> set[tuple[str, str]]:
-    return {
-        (
-            item.ConceptNameCodeSequence[0].CodeValue,
-            item.ConceptCodeSequence[0].CodeValue,
-        )
-        for item in group.ContentSequence
-        if item.ValueType == "CODE"
-    }
-
-
-def tracking_uids(path: Path) -> dict[str, str]:
-    found = {}
-    for name, group in groups_of(path).items():
-        for item in group.ContentSequence:
-            if item.ConceptNameCodeSequence[0].CodeValue == "112040":
-                found[name] = str(item.UID)
-    return found
 
 
 def test_no_validator_finds_an_error(exported: Path) -> None:
@@ -343,9 +297,3 @@ def test_a_changed_header_is_refused(
     with pytest.raises(EvidenceError, match=says) as raised:
         export_case(job)
     assert "SOMEONE-ELSE" not in str(raised.value)
-
-
-def test_pixelmed_finds_no_error_in_the_template(exported: Path) -> None:
-    lines = pixelmed_lines(exported / "report_sr.dcm")
-    assert any("Found" in line or "IOD" in line for line in lines), lines[:5]
-    assert [line for line in lines if line.startswith("Error")] == []

@@ -1,9 +1,10 @@
 """The report for people: every number is that of the report, on pages that say so."""
 
+import json
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cases.export_cases import CasePlan, make_case
+from cases.export_cases import CasePlan, draw_nothing, make_case
+from cases.lucent_screws import with_lucency
 from cemscope_pipelines.export.case_objects import (
     ObjectBuilder,
+    ObjectChoice,
     machine_stamp,
     open_source,
     patient_lines,
@@ -24,10 +27,13 @@ from cemscope_pipelines.export.case_record import (
     current_content,
     read_case,
 )
-from cemscope_pipelines.export.document_words import lucency_words
+from cemscope_pipelines.export.export_case import ExportJob, export_case
 from cemscope_pipelines.export.pdf_job import PdfJob, ReaderLines
 from cemscope_pipelines.export.pdf_report import render_pdf
-from cemscope_pipelines.report import CementEntry, NotAssessedEntry
+from cemscope_pipelines.report import CementEntry, NotAssessedEntry, Report
+from cemscope_pipelines.review.reviewed_result import totals_of
+
+DRAWN = "cemscope_pipelines.export.case_objects.draw_case"
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +96,9 @@ def test_every_number_is_the_reports(draft: Path) -> None:
         assert found == " ".join([vertebra.level, *cells])
         for leak in vertebra.leaks:
             found = row(second, leak.id).split()
-            assert found[-3:] == [
+            assert found[-5:] == [
                 f"{leak.volume_ml:.2f}", f"{leak.max_distance_mm:.1f}",
-                f"{leak.canal_encroachment_percent:.1f}",
+                f"{leak.canal_encroachment_percent:.1f}", "not", "reviewed",
             ]  # fmt: skip
     for screw in findings.screws:
         name = f"{screw.level} {screw.side}"
@@ -134,16 +140,106 @@ def test_the_pages_are_not_empty_and_the_watermark_crosses_them(
         assert 0.02 < float((page.min(axis=2) < 128).mean()) < 0.6
 
 
-@dataclass(frozen=True)
-class Lucency:
-    grade: str = "suspicious"
-    max_width_mm: float = 1.24
-    growth_mm: float = 0.5
+def refused(levels: tuple[str, ...]) -> Callable[[Report], Report]:
+    """A report in which the cement of some levels was not assessed."""
+    why = NotAssessedEntry(reason="streaks of the rods cross it")
+    gone = {"cement": why, "leaks": ()}
+
+    def change(report: Report) -> Report:
+        vertebrae = tuple(
+            v.model_copy(update=gone) if v.level in levels else v
+            for v in report.vertebrae
+        )
+        changed = {"vertebrae": vertebrae, "totals": totals_of(vertebrae)}
+        return report.model_copy(update=changed)
+
+    return change
 
 
-def test_lucency_is_told_in_both_forms() -> None:
-    assert lucency_words(NotAssessedEntry(reason="x")) == "not assessed"
-    assert lucency_words(Lucency()) == "suspicious, up to 1.2 mm, growth 0.5 mm"
+def draft_of(root: Path, change: Callable[[Report], Report]) -> Path:
+    case = read_case(make_case(root, CasePlan(change=change)))
+    content = current_content(case)
+    source = open_source(case, None)
+    path = root / "report.pdf"
+    path.write_bytes(
+        ObjectBuilder(case, content, source, machine_stamp(case, content)).pdf()
+    )
+    return path
+
+
+def test_a_level_that_was_refused_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    first, _ = pages_of(draft_of(tmp_path, refused(("L2",))))
+    cells = row(first, "L2").split()
+    assert cells == ["L2", "not", "assessed", "-", "-", "-", "-", "not", "reviewed"]
+    words = " ".join(first.split())
+    assert "Not assessed: L2: streaks of the rods cross it." in words
+    # the total says what it leaves out, and no 'in all'
+    assert (
+        "Bone cement in one vertebra (L3): 0.87 mL in those that were assessed (95 % "
+        "interval 0.70 to 1.04 mL), of which 0.06 mL lie outside the vertebral bodies. "
+        "Not assessed: L2." in words
+    )
+    assert "in all" not in words
+    assert "0.00" not in row(first, "L2")
+
+
+def test_a_scan_that_was_refused_has_no_total(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    first, second = pages_of(draft_of(tmp_path, refused(("L2", "L3"))))
+    words = " ".join(first.split())
+    assert "Cement of the whole scan was not assessed: no vertebra could be" in words
+    assert "No leak was found at the vertebrae that were assessed." in words
+    assert not re.search(r"No (bone cement|leak of cement) was found", words)
+    assert "None found where cement was assessed." in second
+    for level in ("L2", "L3"):
+        assert row(first, level).split()[1:3] == ["not", "assessed"]
+
+
+def test_every_number_is_the_reviews(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    decisions = {"L3": ("modified", "edge moved"), "L3-1": ("modified", "route")}
+    folder = make_case(tmp_path, CasePlan(reviewed=True, decisions=decisions))
+    export_case(ExportJob(folder, tmp_path / "out", choice=ObjectChoice(pdf=True)))
+    result = json.loads((folder / "review.json").read_text())["result"]
+    first, second = pages_of(tmp_path / "out" / "report.pdf")
+    for vertebra in result["vertebrae"]:
+        cement = vertebra["cement"]
+        low, high = cement["interval_ml"]
+        assert row(first, vertebra["level"]).split()[:8] == [
+            vertebra["level"], f"{cement['volume_ml']:.2f}", f"{low:.2f}", "to",
+            f"{high:.2f}", f"{cement['intrabody_ml']:.2f}",
+            f"{cement['leaked_ml']:.2f}", f"{100 * cement['fill_ratio']:.1f}",
+        ]  # fmt: skip
+    assert "modified (was 0.87 mL)" in row(first, "L3")
+    assert "accepted" in row(first, "L2")
+    (leak,) = result["vertebrae"][0]["leaks"]
+    told = row(second, "L3-1")
+    for number in (leak["volume_ml"], leak["canal_encroachment_percent"]):
+        assert f"{number:.2f}" in told or f"{number:.1f}" in told
+    totals = result["totals"]
+    assert f"{totals['cement_ml']:.2f} mL in all" in " ".join(first.split())
+    for page in (first, second):
+        assert "Draft, reviewed, not signed: no reader answers for it" in page
+
+
+def test_screws_of_each_form_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    _, second = pages_of(draft_of(tmp_path, with_lucency))
+    assert "loose, up to 2.1 mm, double halo" in row(second, "L3 left")
+    assert "suspicious, up to 2.1 mm, growth +0.5 mm" in row(second, "L2 right")
+    assert "not assessed" in row(second, "L3 right")
+    words = " ".join(second.split())
+    assert "Lucency not assessed (L3 right): slices of 3 mm." in words
+    assert "A lucent rim is a suspicion" in words
 
 
 def test_a_signed_page_names_the_reader_and_the_version(tmp_path: Path) -> None:
@@ -171,7 +267,7 @@ def test_a_signed_page_names_the_reader_and_the_version(tmp_path: Path) -> None:
         assert "raft" not in page.replace("Draft:", "")
     text = "\n".join(pages)
     assert "SIGNED, VERSION 2" in text
-    assert "0.97" in row(text, "L3")
+    assert "0.91" in row(text, "L3")
     assert "modified (was 0.87 mL)" in text
     assert "leak L3-1: a vessel" in text
     assert "No leak of cement was found." in text

@@ -10,7 +10,13 @@ import pydicom
 import pytest
 
 from cases.dicom_validators import dciodvfy_errors
-from cases.export_cases import IDENTITY, CasePlan, draw_nothing, make_case
+from cases.export_cases import (
+    IDENTITY,
+    CasePlan,
+    draw_nothing,
+    make_case,
+    note_patient,
+)
 from cemscope.dicom.objects.deidentified_source import ResearchKey
 from cemscope.errors import ConfigError
 from cemscope_pipelines.cli.main import main
@@ -80,6 +86,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     identity = replace(IDENTITY, patient_id=f"{MARK}-ID")
     folder = make_case(root, CasePlan(identity, reviewed=True, decisions=decisions))
     mark_headers(root / "ct")
+    note_patient(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cemscope_pipelines.export.case_objects.draw_case", draw_nothing)
         sign_case(SigningJob(folder, f"{MARK}^{MARK}", MARK))

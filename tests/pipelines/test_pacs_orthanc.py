@@ -131,7 +131,12 @@ def test_a_crash_amid_a_push_is_told_and_the_next_push_completes(
 
         with pytest.raises(PacsError, match=r"3 of 9 objects .* Push again"):
             push_case(case, archive, progress=crash)
-        assert len(read_trail(case)) == before  # nothing was finished
+        begun, failed = read_trail(case)[before:]
+        assert (begun.event, failed.event) == ("push_started", "push_failed")
+        assert len(begun.details["objects"]) == 9
+        assert len(failed.details["sent"]) == 3
+        assert "3 of 9 objects" in failed.details["error"]
+        assert archive.place in (begun.details["archive"], failed.details["archive"])
         server.start()
         assert server.count() == 3
         second = push_case(case, archive)

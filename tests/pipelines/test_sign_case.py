@@ -99,10 +99,10 @@ def test_validators_accept_what_was_signed(signed: Path) -> None:
 
 def test_the_readers_values_stand_in_the_signed_report(signed: Path) -> None:
     tree = sr_tree(signed / "signed" / "v1" / "report_sr.dcm")
-    assert '"0.971" (ml' in tree  # what the reader made of it
+    assert '"0.907" (ml' in tree  # what the reader made of it
     assert '"0.871" (ml' in tree  # what the machine said
     machine = sr_tree(signed / "signed" / "v1" / "machine_report_sr.dcm")
-    assert '"0.971"' not in machine
+    assert '"0.907"' not in machine
 
 
 def test_machine_objects_are_those_that_an_export_gave(
@@ -125,7 +125,7 @@ def test_an_export_of_a_signed_case_copies_what_was_signed(
     assert result.version == 1
     for path in (signed / "signed" / "v1").glob("*.dcm"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
-    assert "0.971" in (tmp_path / "out" / VERTEBRAE_CSV).read_text()
+    assert "0.907" in (tmp_path / "out" / VERTEBRAE_CSV).read_text()
     assert (tmp_path / "out" / "report.pdf").read_bytes().startswith(b"%PDF")
     assert read_trail(signed)[-1].event == "exported"
     assert audit_case(signed).broken == ()
@@ -168,6 +168,23 @@ def test_an_amendment_is_the_next_version(signed: Path, tmp_path: Path) -> None:
 
 def forget_review(case: Path) -> None:
     (case / "review.json").unlink()
+    (case / "review.edits.jsonl").unlink()
+
+
+def forget_journal(case: Path) -> None:
+    (case / "review.edits.jsonl").unlink()
+
+
+def rewrite(old: str, new: str) -> Callable[[Path], None]:
+    """Edit review.json by hand."""
+
+    def change(case: Path) -> None:
+        path = case / "review.json"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
 
 
 def leave_one_open(case: Path) -> None:
@@ -197,12 +214,6 @@ def change_configuration(case: Path) -> None:
     path.write_text(path.read_text().replace("c" * 64, "d" * 64))
 
 
-def unsettled_maps(case: Path) -> None:
-    document = read_review(case)
-    assert document is not None
-    write_review(case, document.model_copy(update={"maps_current": False}))
-
-
 def other_patient(case: Path) -> None:
     for path in sorted((case.parent / "ct").iterdir()):
         dataset = pydicom.dcmread(path)
@@ -230,7 +241,22 @@ REFUSALS = (
     Refusal("report altered", change_report, "judges another report"),
     Refusal("labels altered", change_labels, "materials.nii.gz is not the one"),
     Refusal("configuration altered", change_configuration, "another configuration"),
-    Refusal("maps not settled", unsettled_maps, "last strokes"),
+    Refusal("journal gone", forget_journal, "cannot be followed: .* journal"),
+    Refusal(
+        "a number edited by hand",
+        rewrite('"volume_ml": 0.871', '"volume_ml": 0.371'),
+        r"review.json \(result\) in the case folder: not what the journal",
+    ),
+    Refusal(
+        "a decision edited by hand",
+        rewrite('"decision": "accepted"', '"decision": "rejected"'),
+        r"review.json \(decisions\)",
+    ),
+    Refusal(
+        "a level edited by hand",
+        rewrite('"level": "L2"', '"level": "L1"'),
+        r"review.json \(result\)",
+    ),
     Refusal("other patient", other_patient, "slices are the same"),
     Refusal("trail forged", forge_trail, "line 1 is broken"),
 )
@@ -284,7 +310,7 @@ def test_an_amendment_of_another_patients_objects_is_refused(
         dataset = pydicom.dcmread(path)
         dataset.PatientID = "SOMEONE-ELSE"
         dataset.save_as(path)
-    with pytest.raises(EvidenceError, match="more than one patient"):
+    with pytest.raises(EvidenceError, match="another patient id"):
         sign_case(job(case, amend=True, reason="typo", series=tmp_path / "ct"))
     assert not (case / "signed" / "v2").exists()
     assert audit_case(case).broken == ()

@@ -98,6 +98,18 @@ TAMPERINGS = (
     Tampering("provenance", flip("provenance.json"), "provenance.json was altered"),
     Tampering("review", flip("review.json", 0.9), "review.json is not the one"),
     Tampering("review gone", remove("review.json"), "review.json is not the one"),
+    Tampering(
+        "journal of the review", flip("review.edits.jsonl", 0.9),
+        "review.edits.jsonl is not the one",
+    ),
+    Tampering(
+        "signed review", flip("signed/v2/review.json"),
+        "signed/v2/review.json was altered",
+    ),
+    Tampering(
+        "signed journal", flip("signed/v1/review.edits.jsonl"),
+        "signed/v1/review.edits.jsonl was altered",
+    ),
     Tampering("report gone", remove("report.json"), "report.json is missing"),
     Tampering(
         "signed report, first byte", flip("signed/v1/report_sr.dcm", 0.0),

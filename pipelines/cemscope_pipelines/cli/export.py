@@ -99,6 +99,10 @@ def command(
     )
     if (pdf or sc or kos or labelmap) and no_dicom:
         raise click.UsageError("--no-dicom goes with --csv and --nifti only")
+    if no_dicom and not (csv or nifti or research):
+        raise click.UsageError(
+            "--no-dicom leaves nothing to write: ask for --csv, --nifti or both"
+        )
     if not research and (shift_dates or research_key is not None):
         raise click.UsageError("--shift-dates and --research-key go with --research")
     if research:

@@ -6,9 +6,6 @@ not stand beside them.
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from cemscope.anatomy import VertebraLevel
 from cemscope.findings import (
     CementVolume,
     Certainty,
@@ -19,9 +16,10 @@ from cemscope.findings import (
     Screw,
     Side,
 )
-from cemscope.spine import Spine, Vertebra, VertebraFrame, VertebraSource
+from cemscope.spine import Spine
 from cemscope.volume import CTVolume
 from cemscope_pipelines.export.case_record import CaseContent
+from cemscope_pipelines.export.cement_owners import plain_vertebra
 from cemscope_pipelines.pictures.composition import CaseImages
 from cemscope_pipelines.pictures.preview import (
     LeakPicture,
@@ -34,7 +32,6 @@ from cemscope_pipelines.report import (
     LeakEntry,
     NotAssessedEntry,
     ScrewEntry,
-    VertebraEntry,
 )
 
 
@@ -62,7 +59,7 @@ def draw_case(content: CaseContent, ct: CTVolume) -> CasePictures | None:
     images = CaseImages(
         ct=ct,
         spine=Spine(
-            content.vertebrae, tuple(_vertebra(one) for one in findings.vertebrae)
+            content.vertebrae, tuple(plain_vertebra(one) for one in findings.vertebrae)
         ),
         materials=content.materials,
         cement=tuple(
@@ -77,20 +74,6 @@ def draw_case(content: CaseContent, ct: CTVolume) -> CasePictures | None:
         settings=PictureSettings(),
     )
     return CasePictures(render_preview(images), render_leak_views(images))
-
-
-def _vertebra(entry: VertebraEntry) -> Vertebra:
-    # The axes of the body are not in the report: views lie straight in the patient.
-    frame = VertebraFrame(
-        np.array(entry.centroid_lps_mm),
-        np.array([1.0, 0.0, 0.0]),
-        np.array([0.0, 1.0, 0.0]),
-        np.array([0.0, 0.0, 1.0]),
-    )
-    return Vertebra(
-        VertebraLevel(entry.level), entry.level_confidence,
-        VertebraSource(entry.source), entry.complete, frame, entry.body_volume_ml,
-    )  # fmt: skip
 
 
 def _cement(level: str, entry: CementEntry) -> CementVolume:

@@ -16,20 +16,25 @@ from cemscope_pipelines.case_folder import (
     REPORT_FILE,
     VERTEBRAE_FILE,
 )
-from cemscope_pipelines.label_files import read_label_map
+from cemscope_pipelines.export.finding_voxels import FindingVoxels, finding_voxels
 from cemscope_pipelines.provenance import Provenance
 from cemscope_pipelines.report import Report
+from cemscope_pipelines.review.replayed_review import (
+    ReplayedReview,
+    differences_on_disk,
+    replay_review,
+    unreviewed,
+)
 from cemscope_pipelines.review.review_document import (
     REVIEW_FILE,
-    REVIEW_MATERIALS_FILE,
-    REVIEW_VERTEBRAE_FILE,
     FindingDecision,
     ReviewDocument,
     ReviewedFindings,
+    ReviewError,
     read_review,
 )
 from cemscope_pipelines.review.review_journal import JOURNAL_FILE
-from cemscope_pipelines.review.settled_review import settle_review
+from cemscope_pipelines.review.settled_review import is_settled, settle_review
 
 
 class ContentState(StrEnum):
@@ -91,6 +96,7 @@ class CaseRecord:
             made_from.series_instance_uid,
             made_from.frame_of_reference_uid,
             made_from.sop_instance_uids,
+            made_from.patient_digest,
         )
 
 
@@ -104,12 +110,17 @@ class CaseContent:
         How far it has come.
     findings : ReviewedFindings
         The values that count.
-    vertebrae, materials : LabelMap
-        The label maps that belong to them.
+    vertebrae : LabelMap
+        Under the reader's names.
+    voxels : FindingVoxels
+        Voxels of each finding that counts.
     corrected : frozenset of str
         "vertebrae", "materials": maps that a reader changed.
     decisions : tuple of FindingDecision
         What the reader said about each finding; empty for the machine's result.
+    told_leaks : frozenset of str
+        Leaks (by `FindingDecision.finding_id`) whose types or places the reader told:
+        their evidence is the machine's all the same.
     key : str
         Hash of all of it.
     """
@@ -117,10 +128,16 @@ class CaseContent:
     state: ContentState
     findings: ReviewedFindings
     vertebrae: LabelMap
-    materials: LabelMap
+    voxels: FindingVoxels
     corrected: frozenset[str]
     decisions: tuple[FindingDecision, ...]
+    told_leaks: frozenset[str]
     key: str
+
+    @property
+    def materials(self) -> LabelMap:
+        """Materials as in ``materials.nii.gz``, without what the reader rejected."""
+        return self.voxels.materials()
 
 
 def file_sha256(path: Path) -> str:
@@ -169,18 +186,18 @@ def read_case(folder: Path) -> CaseRecord:
             f"the documents of the case cannot be understood ({place}: "
             f"{first['msg']}): it is damaged or of another version of cemscope"
         ) from None
-    review = read_review(folder)
-    journal = folder / JOURNAL_FILE
-    if review is not None and not review.maps_current and journal.is_file():
+    if (folder / JOURNAL_FILE).is_file() and not is_settled(folder):
         # The last edits stand in the review's journal only, as after a crash.
-        review = settle_review(folder)
+        settle_review(folder)
+    review = read_review(folder)
     return CaseRecord(folder, report, provenance, review)
 
 
 def machine_content(case: CaseRecord) -> CaseContent:
     """Collect the machine's result."""
     report, folder = case.report, case.folder
-    return CaseContent(
+    return content_of(
+        unreviewed(folder, report),
         ContentState.DRAFT,
         ReviewedFindings(
             vertebrae=report.vertebrae,
@@ -189,21 +206,51 @@ def machine_content(case: CaseRecord) -> CaseContent:
             metal=report.metal,
             totals=report.totals,
         ),
-        read_label_map(folder / VERTEBRAE_FILE),
-        read_label_map(folder / MATERIALS_FILE),
-        frozenset(),
-        (),
         _key(folder, (REPORT_FILE, VERTEBRAE_FILE, MATERIALS_FILE)),
     )
 
 
+def content_of(
+    replayed: ReplayedReview,
+    state: ContentState,
+    said: ReviewDocument | ReviewedFindings,
+    key: str,
+) -> CaseContent:
+    """Put values and voxels together.
+
+    Parameters
+    ----------
+    replayed
+        Values and voxels after the reader's last action.
+    state
+        How far the case has come.
+    said
+        The review, or the machine's findings where there is none.
+    key
+        Hash of all of it.
+    """
+    reviewed = isinstance(said, ReviewDocument)
+    told = {*replayed.state.types_told, *replayed.state.places_told}
+    return CaseContent(
+        state,
+        said.result if isinstance(said, ReviewDocument) else said,
+        replayed.vertebrae,
+        finding_voxels(replayed),
+        frozenset(replayed.state.corrected_maps) if reviewed else frozenset(),
+        said.decisions if isinstance(said, ReviewDocument) else (),
+        frozenset(told),
+        key,
+    )
+
+
 def reviewed_content(case: CaseRecord, review: ReviewDocument) -> CaseContent:
-    """Collect the reader's result.
+    """Collect the reader's result, and check that it is the one the reader left.
 
     Raises
     ------
     EvidenceError
-        If the review judges another report, or its label maps are not settled.
+        If the review judges another report, its label maps are not settled, or it is
+        not what its journal tells.
     """
     folder = case.folder
     if review.report_sha256 != file_sha256(folder / REPORT_FILE):
@@ -216,19 +263,26 @@ def reviewed_content(case: CaseRecord, review: ReviewDocument) -> CaseContent:
             "the last strokes of the review are not written into its label maps yet: "
             "open the case with `cemscope review` and close it"
         )
-    corrected = frozenset(str(name) for name in review.corrected_maps)
-    names = (
-        REVIEW_VERTEBRAE_FILE if "vertebrae" in corrected else VERTEBRAE_FILE,
-        REVIEW_MATERIALS_FILE if "materials" in corrected else MATERIALS_FILE,
-    )
-    return CaseContent(
+    try:
+        replayed, known = replay_review(folder)
+        differing = differences_on_disk(folder, replayed, known)
+    except ReviewError as error:
+        raise EvidenceError(f"the review cannot be followed: {error}") from error
+    if differing:
+        raise EvidenceError(
+            f"{' and '.join(differing)} in the case folder: not what the journal of "
+            f"the review ({JOURNAL_FILE}) tells. Something else than `cemscope review` "
+            "changed it, or the review was interrupted: open the case there and close "
+            "it, which writes the reader's own result, and look at it again"
+        )
+    return content_of(
+        replayed,
         ContentState.REVIEWED,
-        review.result,
-        read_label_map(folder / names[0]),
-        read_label_map(folder / names[1]),
-        corrected,
-        review.decisions,
-        _key(folder, (REPORT_FILE, REVIEW_FILE, *names)),
+        known,
+        _key(
+            folder,
+            (REPORT_FILE, VERTEBRAE_FILE, MATERIALS_FILE, REVIEW_FILE, JOURNAL_FILE),
+        ),
     )
 
 

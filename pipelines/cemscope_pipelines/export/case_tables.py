@@ -8,7 +8,7 @@ from typing import Any
 from cemscope_pipelines.export.case_record import CaseContent
 from cemscope_pipelines.export.tracking import decision_of
 from cemscope_pipelines.report import CementEntry, NotAssessedEntry
-from cemscope_pipelines.review.review_document import FindingKind, elsewhere_id
+from cemscope_pipelines.review.review_document import FindingKind
 
 VERTEBRAE_CSV = "vertebrae.csv"
 LEAKS_CSV = "leaks.csv"
@@ -106,7 +106,7 @@ def _leak_rows(content: CaseContent, start: tuple[str, str]) -> Iterable[Sequenc
                 _decision(content, "leak", leak.id),
             )  # fmt: skip
     for index, entry in enumerate(content.findings.cement_elsewhere):
-        name = elsewhere_id(index)
+        name = content.findings.elsewhere_id_at(index)
         yield (
             *start, name, "", "", "", entry.location, entry.volume_ml, "",
             *entry.centroid_lps_mm, "", _decision(content, "elsewhere", name),

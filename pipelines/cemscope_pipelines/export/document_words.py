@@ -1,9 +1,19 @@
 """What a document says about a case, in words and table cells, with units."""
 
-from typing import TYPE_CHECKING, Any
-
 from cemscope_pipelines.export.case_record import CaseContent
-from cemscope_pipelines.export.finding_groups import machine_volume_ml
+from cemscope_pipelines.export.lucency_items import NOT_ASSESSED, lucency_words
+from cemscope_pipelines.export.machine_words import (
+    evidence_owner,
+    leak_differences,
+    machine_leak,
+    machine_level,
+    machine_screw,
+    machine_vertebra,
+    machine_volume_ml,
+    readers_names,
+    screw_differences,
+    vertebra_differences,
+)
 from cemscope_pipelines.export.tracking import decision_of
 from cemscope_pipelines.report import (
     CementEntry,
@@ -15,11 +25,6 @@ from cemscope_pipelines.report import (
     VertebraEntry,
 )
 from cemscope_pipelines.review.review_document import FindingKind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-NOT_ASSESSED = "not assessed"
 
 PLACE_WORDS = {
     "epidural": "spinal canal (epidural)", "disc_superior": "disc above",
@@ -39,7 +44,9 @@ VERTEBRA_HEADER = (
     "Vertebra", "Cement (mL)", "95 % interval (mL)", "In body (mL)", "Leaked (mL)",
     "Fill (%)", "Reader",
 )  # fmt: skip
-LEAK_HEADER = ("Leak", "Type", "Where", "Volume (mL)", "Reach (mm)", "Canal (%)")
+LEAK_HEADER = (
+    "Leak", "Type", "Where", "Volume (mL)", "Reach (mm)", "Canal (%)", "Reader",
+)  # fmt: skip
 SCREW_HEADER = (
     "Screw", "Diameter (mm)", "Length (mm)", "Cement (mL)", "Lucency", "Reader",
 )  # fmt: skip
@@ -61,7 +68,7 @@ def _decision_words(
     before = machine_volume_ml(machine, one)
     now = _volume_ml(content, kind, finding_id)
     # A rejected leak changes its vertebra's volume, though that was accepted.
-    if before is not None and now is not None and before != now:
+    if before is not None and before != now:
         return f"{one.decision} (was {before:.2f} mL)"
     return one.decision
 
@@ -69,12 +76,55 @@ def _decision_words(
 def _volume_ml(
     content: CaseContent, kind: FindingKind, finding_id: str
 ) -> float | None:
-    """Cement volume of a vertebra in the content; None for other findings."""
+    """Cement volume of a vertebra or a leak in the content; None for others."""
     for entry in content.findings.vertebrae:
         if kind == "vertebra" and entry.level == finding_id:
             cement = entry.cement
             return cement.volume_ml if isinstance(cement, CementEntry) else None
+        for leak in entry.leaks:
+            if kind == "leak" and leak.id == finding_id:
+                return leak.volume_ml
     return None
+
+
+def changes(content: CaseContent, machine: Report, kind: FindingKind) -> list[str]:
+    """Say what a reader changed in findings of a kind, beside what the machine said.
+
+    Returns
+    -------
+    list of str
+        E.g. ``"L3-1: type: reader: C, definite; machine: B, definite"``.
+    """
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for entry in reversed(content.findings.vertebrae):
+        one = decision_of(content.decisions, "vertebra", entry.level)
+        if kind == "vertebra" and one is not None:
+            told = vertebra_differences(entry, machine_vertebra(machine, one))
+            found.append((entry.level, told))
+        for leak in entry.leaks if kind == "leak" else ():
+            one = decision_of(content.decisions, "leak", leak.id)
+            found.append((leak.id, leak_differences(leak, machine_leak(machine, one))))
+    for screw in screws_from_head(content) if kind == "screw" else ():
+        one = decision_of(content.decisions, "screw", screw.id)
+        if one is not None:
+            told = screw_differences(screw, machine_screw(machine, one))
+            found.append((screw.id.replace("-", " "), told))
+    return [f"{name}: {'; '.join(told)}" for name, told in found if told]
+
+
+def rejected_words(content: CaseContent, machine: Report) -> list[str]:
+    """Say what the reader rejected, and why."""
+    names = readers_names(content.decisions)
+    found = []
+    for one in content.decisions:
+        if one.decision != "rejected":
+            continue
+        was = machine_level(machine, one)
+        level = names.get(was, was)
+        now = f" (now {level})" if level != was else ""
+        reason = f": {one.reason}" if one.reason else ""
+        found.append(f"{one.kind} {one.finding_id}{now}{reason}")
+    return found
 
 
 def vertebra_cells(
@@ -112,7 +162,9 @@ def place_words(leak: LeakEntry) -> str:
     return ", ".join(places) or "not told"
 
 
-def leak_cells(leak: LeakEntry) -> tuple[str, ...]:
+def leak_cells(
+    leak: LeakEntry, content: CaseContent, machine: Report
+) -> tuple[str, ...]:
     """Cells under `LEAK_HEADER`."""
     share = leak.canal_encroachment_percent
     return (
@@ -122,26 +174,19 @@ def leak_cells(leak: LeakEntry) -> tuple[str, ...]:
         f"{leak.volume_ml:.2f}",
         f"{leak.max_distance_mm:.1f}",
         NOT_ASSESSED if isinstance(share, NotAssessedEntry) else f"{share:.1f}",
+        _decision_words(content, machine, "leak", leak.id),
     )
 
 
-def evidence_words(leak: LeakEntry) -> str:
-    """Why the leak has its type."""
+def evidence_words(leak: LeakEntry, content: CaseContent, machine: Report) -> str:
+    """Why the leak has its type; marked where it argues for the machine's type."""
     evidence = leak.evidence
-    if isinstance(evidence, LeakEvidenceEntry):
-        return evidence.sentence
-    return f"route not assessed: {evidence.reason}"
-
-
-def lucency_words(lucency: Any) -> str:
-    """Lucency of a screw, in either form of the report."""
-    if isinstance(lucency, NotAssessedEntry):
-        return NOT_ASSESSED
-    words = f"{lucency.grade}, up to {lucency.max_width_mm:.1f} mm"
-    growth = getattr(lucency, "growth_mm", None)
-    if isinstance(growth, int | float):
-        words += f", growth {growth:.1f} mm"
-    return words
+    if not isinstance(evidence, LeakEvidenceEntry):
+        return f"route not assessed: {evidence.reason}"
+    one = decision_of(content.decisions, "leak", leak.id)
+    told = one is not None and one.finding_id in content.told_leaks
+    owner = evidence_owner(leak, machine_leak(machine, one), told_by_reader=told)
+    return f"{owner}: {evidence.sentence}" if owner else evidence.sentence
 
 
 def screw_cells(
@@ -159,6 +204,16 @@ def screw_cells(
         lucency_words(screw.lucency),
         _decision_words(content, machine, "screw", screw.id),
     )
+
+
+def reasons_of(screws: tuple[ScrewEntry, ...]) -> dict[str, list[str]]:
+    """Why lucency was not assessed, and at which screws."""
+    found: dict[str, list[str]] = {}
+    for screw in screws:
+        if isinstance(screw.lucency, NotAssessedEntry):
+            name = screw.id.replace("-", " ")
+            found.setdefault(screw.lucency.reason, []).append(name)
+    return found
 
 
 def screws_from_head(content: CaseContent) -> tuple[ScrewEntry, ...]:
@@ -251,14 +306,18 @@ def _screw_sentence(content: CaseContent) -> str:
     )
     if open_cement:
         text += f", not assessed at {open_cement}"
-    lucencies: list[Any] = [screw.lucency for screw in screws]
-    assessed = [one for one in lucencies if not isinstance(one, NotAssessedEntry)]
-    if not assessed:
+    grades = [
+        screw.lucency.grade
+        for screw in screws
+        if not isinstance(screw.lucency, NotAssessedEntry)
+    ]
+    if not grades:
         return text + "; lucency around the screws was not assessed."
-    grades: Sequence[str] = [str(one.grade) for one in assessed]
+    missing = len(screws) - len(grades)
+    left = f", not assessed at {missing}" if missing else ""
     return (
-        f"{text}; lucency assessed at {len(assessed)}: {grades.count('loose')} loose, "
-        f"{grades.count('suspicious')} suspicious."
+        f"{text}; lucent rim graded loose at {grades.count('loose')}, suspicious at "
+        f"{grades.count('suspicious')}, none at {grades.count('none')}{left}."
     )
 
 

@@ -30,7 +30,7 @@ from cemscope_pipelines.export.case_tables import case_tables
 from cemscope_pipelines.export.export_folder import export_folder, write_manifest
 from cemscope_pipelines.label_files import write_label_map
 from cemscope_pipelines.report_builder import software_version
-from cemscope_pipelines.signing.audit_trail import AUDIT_FILE, append_entry
+from cemscope_pipelines.signing.audit_trail import append_entry
 from cemscope_pipelines.signing.signed_versions import SignedVersion, latest_version
 
 
@@ -51,7 +51,7 @@ class ExportJob:
     csv, nifti : bool
         Whether tables and label maps are written.
     recorded : bool
-        Whether the audit trail, where there is one, tells of it.
+        Whether the audit trail tells of it.
     """
 
     case_folder: Path
@@ -123,10 +123,38 @@ def export_case(job: ExportJob) -> ExportResult:
                 "content": content.key,
             },
         )
-    if job.recorded and (job.case_folder / AUDIT_FILE).exists():
-        details = {"state": content.state.value, "files": list(files)}
-        append_entry(job.case_folder, "exported", software_version(), details)
+        if job.recorded:
+            record_export(job.case_folder, content, files)
     return ExportResult(content.state, signed.number if signed else None, files)
+
+
+def record_export(
+    case_folder: Path,
+    content: CaseContent,
+    files: tuple[str, ...],
+    *,
+    for_research: bool = False,
+) -> None:
+    """Tell the audit trail of an export, before its files are put in their place.
+
+    A line about an export that then fails is better than an export without a line.
+
+    Raises
+    ------
+    AuditError, ExportError
+        As `append_entry`.
+    """
+    append_entry(
+        case_folder,
+        "exported",
+        software_version(),
+        {
+            "state": content.state.value,
+            "content": content.key,
+            "for_research": for_research,
+            "files": list(files),
+        },
+    )
 
 
 def _build(

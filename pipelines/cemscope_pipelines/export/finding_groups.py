@@ -1,7 +1,5 @@
 """Says a case's findings in coded terms, for the structured report."""
 
-from typing import Any
-
 from cemscope.dicom.objects.finding_group import (
     CodeItem,
     FindingGroup,
@@ -12,24 +10,37 @@ from cemscope.dicom.objects.terms import (
     BONE_SCREW,
     CEMENT_ELSEWHERE,
     CEMENT_LEAK,
-    DEGREE,
     DIAMETER,
     LEFT,
     LENGTH,
-    LUCENCY,
     MILLILITRE,
     MILLIMETRE,
+    NO,
     NOT_ATTEMPTED,
     PERCENT,
     PMMA,
     RATIO,
     RIGHT,
     VOLUME,
+    YES,
     Term,
     vertebra_term,
 )
 from cemscope_pipelines.export import private_terms as terms
 from cemscope_pipelines.export.case_record import CaseContent
+from cemscope_pipelines.export.lucency_items import lucency_items
+from cemscope_pipelines.export.machine_words import (
+    evidence_owner,
+    leak_differences,
+    machine_leak,
+    machine_level,
+    machine_screw,
+    machine_vertebra,
+    machine_volume_ml,
+    readers_names,
+    screw_differences,
+    vertebra_differences,
+)
 from cemscope_pipelines.export.tracking import TrackingNames, decision_of
 from cemscope_pipelines.report import (
     CementElsewhereEntry,
@@ -45,12 +56,9 @@ from cemscope_pipelines.report import (
 from cemscope_pipelines.review.review_document import (
     FindingDecision,
     FindingKind,
-    elsewhere_id,
 )
 
 SPINE = Term("421060004", "SCT", "Spine")
-YES = Term("373066001", "SCT", "Yes")
-NO = Term("373067005", "SCT", "No")
 ONE = Term("1", "UCUM", "no units")
 
 _TEXT_LIMIT = 1000
@@ -134,6 +142,12 @@ class _Teller:
         """Vertebral body, for what has no segment of its own, e.g. cement of 0 mL."""
         return ((self._names.uid("body", level),), *self._everywhere())
 
+    def _cement(self, entry: VertebraEntry) -> tuple[tuple[str, ...], ...]:
+        """All that a vertebra's volume counts: cement within it, and its leaks."""
+        uid = self._names.uid
+        own = [uid("vertebra", entry.level), *(uid("leak", k.id) for k in entry.leaks)]
+        return (tuple(own), *self._body(entry.level))
+
     def vertebra(self, entry: VertebraEntry) -> FindingGroup:
         numbers: list[NumberItem] = []
         codes: list[CodeItem] = []
@@ -157,13 +171,16 @@ class _Teller:
             NumberItem(terms.BODY_VOLUME, entry.body_volume_ml, MILLILITRE),
             NumberItem(terms.LEVEL_CONFIDENCE, entry.level_confidence, RATIO),
         ]
-        self._add_decision("vertebra", entry.level, numbers, codes, texts)
+        one = self._add_decision("vertebra", entry.level, numbers, codes, texts)
+        if one is not None:
+            machine = machine_vertebra(self._machine, one)
+            texts += _beside(vertebra_differences(entry, machine))
         return FindingGroup(
             self._names.identifier("vertebra", entry.level),
             self._names.uid("vertebra", entry.level),
             PMMA, vertebra_term(entry.level),
             numbers=tuple(numbers), codes=tuple(codes), texts=tuple(texts),
-            shown_by=self._body(entry.level),
+            shown_by=self._cement(entry),
         )  # fmt: skip
 
     def leak(self, leak: LeakEntry, level: str) -> FindingGroup:
@@ -171,18 +188,14 @@ class _Teller:
             NumberItem(VOLUME, leak.volume_ml, MILLILITRE, terms.PARTIAL_VOLUME),
             NumberItem(terms.LEAK_DISTANCE, leak.max_distance_mm, MILLIMETRE),
         ]
-        kinds = [terms.LEAK_TYPES[kind] for kind in leak.types]
-        codes = [
-            *(CodeItem(terms.LEAK_TYPE, kind) for kind in kinds),
-            *([] if kinds else [CodeItem(terms.LEAK_TYPE, terms.LEAK_TYPE_NOT_TOLD)]),
-            CodeItem(terms.LEAK_CERTAINTY, terms.CERTAINTIES[leak.certainty]),
+        codes = _leak_codes(
+            leak, terms.LEAK_TYPE, terms.LEAK_CERTAINTY, terms.LEAK_PLACE
+        )
+        texts = [
+            TextItem(terms.PLACE_TEXT, place.replace("_", " "))
+            for place in leak.locations
+            if place not in terms.LEAK_PLACES
         ]
-        texts: list[TextItem] = []
-        for place in leak.locations:
-            term = terms.LEAK_PLACES.get(place, terms.OTHER_PLACE)
-            codes.append(CodeItem(terms.LEAK_PLACE, term))
-            if term is terms.OTHER_PLACE:
-                texts.append(TextItem(terms.PLACE_TEXT, place.replace("_", " ")))
         share = leak.canal_encroachment_percent
         if isinstance(share, NotAssessedEntry):
             texts.append(
@@ -190,19 +203,37 @@ class _Teller:
             )
         else:
             numbers.append(NumberItem(terms.CANAL_SHARE, share, PERCENT))
-        evidence = leak.evidence
-        if isinstance(evidence, LeakEvidenceEntry):
-            texts.append(TextItem(terms.EVIDENCE, evidence.sentence[:_TEXT_LIMIT]))
-        else:
-            texts.append(TextItem(terms.NOT_ASSESSED_WHY, evidence.reason))
-        self._add_decision("leak", leak.id, numbers, codes, texts)
+        one = self._add_decision("leak", leak.id, numbers, codes, texts)
+        machine = machine_leak(self._machine, one)
+        differences = leak_differences(leak, machine)
+        if machine is not None and differences:
+            codes += _leak_codes(
+                machine, terms.MACHINE_LEAK_TYPE, terms.MACHINE_LEAK_CERTAINTY,
+                terms.MACHINE_LEAK_PLACE,
+            )  # fmt: skip
+            texts += _beside(differences)
+        texts.append(self._evidence(leak, machine, one))
         return FindingGroup(
             self._names.identifier("leak", leak.id),
             self._names.uid("leak", leak.id),
             CEMENT_LEAK, vertebra_term(level),
             numbers=tuple(numbers), codes=tuple(codes), texts=tuple(texts),
-            shown_by=self._body(level),
+            shown_by=((self._names.uid("leak", leak.id),), *self._body(level)),
         )  # fmt: skip
+
+    def _evidence(
+        self, leak: LeakEntry, machine: LeakEntry | None, one: FindingDecision | None
+    ) -> TextItem:
+        """Give the argument for a type, marked where it is not for the reader's."""
+        evidence = leak.evidence
+        if not isinstance(evidence, LeakEvidenceEntry):
+            return TextItem(terms.NOT_ASSESSED_WHY, evidence.reason)
+        told = one is not None and one.finding_id in self._content.told_leaks
+        owner = evidence_owner(leak, machine, told_by_reader=told)
+        if not owner:
+            return TextItem(terms.EVIDENCE, evidence.sentence[:_TEXT_LIMIT])
+        words = f"{owner}: {evidence.sentence}"[:_TEXT_LIMIT]
+        return TextItem(terms.MACHINE_EVIDENCE, words)
 
     def screw(self, screw: ScrewEntry) -> FindingGroup:
         numbers = [
@@ -218,22 +249,25 @@ class _Teller:
             numbers.append(
                 NumberItem(terms.SCREW_CEMENT, screw.cement_volume_ml, MILLILITRE)
             )
-        lucency_numbers, code, lucency_texts = lucency_items(screw.lucency)
+        lucency_numbers, lucency_codes, lucency_texts = lucency_items(screw.lucency)
         numbers += lucency_numbers
-        codes.append(code)
+        codes += lucency_codes
         texts += lucency_texts
-        self._add_decision("screw", screw.id, numbers, codes, texts)
+        one = self._add_decision("screw", screw.id, numbers, codes, texts)
+        if one is not None:
+            machine = machine_screw(self._machine, one)
+            texts += _beside(screw_differences(screw, machine))
         return FindingGroup(
             self._names.identifier("screw", screw.id),
             self._names.uid("screw", screw.id),
             BONE_SCREW, vertebra_term(screw.level),
             laterality=LEFT if screw.side == "left" else RIGHT,
             numbers=tuple(numbers), codes=tuple(codes), texts=tuple(texts),
-            shown_by=self._body(screw.level),
+            shown_by=((self._names.uid("screw", screw.id),), *self._body(screw.level)),
         )  # fmt: skip
 
     def elsewhere(self, entry: CementElsewhereEntry, index: int) -> FindingGroup:
-        finding_id = elsewhere_id(index)
+        finding_id = self._content.findings.elsewhere_id_at(index)
         numbers = [NumberItem(VOLUME, entry.volume_ml, MILLILITRE)]
         codes: list[CodeItem] = []
         texts = [TextItem(terms.PLACE_TEXT, entry.location.replace("_", " "))]
@@ -242,27 +276,38 @@ class _Teller:
             finding_id, self._names.uid("elsewhere", finding_id),
             CEMENT_ELSEWHERE, SPINE,
             numbers=tuple(numbers), codes=tuple(codes), texts=tuple(texts),
-            shown_by=self._everywhere(),
+            shown_by=(
+                (self._names.uid("elsewhere", finding_id),), *self._everywhere()
+            ),
         )  # fmt: skip
 
     def rejected(self) -> list[FindingGroup]:
         """List what the reader took out: a later reader should see that it was seen."""
         groups = []
+        names = readers_names(self._content.decisions)
         for one in self._content.decisions:
             if one.decision != "rejected" or one.result_id is not None:
                 continue
             codes = [CodeItem(terms.DECISION, terms.DECISIONS["rejected"])]
             texts = [TextItem(terms.DECISION_REASON, one.reason)] if one.reason else []
-            numbers = self._machine_volume(one)
-            level = self._level_of(one)
+            was = machine_level(self._machine, one)
+            level = names.get(was, was)
+            if level != was:
+                texts += _beside((f"level: reader: {level}; machine: {was}",))
+            machine = machine_leak(self._machine, one)
+            if machine is not None:
+                codes += _leak_codes(
+                    machine, terms.MACHINE_LEAK_TYPE, terms.MACHINE_LEAK_CERTAINTY,
+                    terms.MACHINE_LEAK_PLACE,
+                )  # fmt: skip
             finding = {"leak": CEMENT_LEAK, "screw": BONE_SCREW}.get(one.kind, PMMA)
             groups.append(
                 FindingGroup(
-                    f"{self._names.identifier(one.kind, one.finding_id)}, rejected",
-                    self._names.uid(one.kind, one.finding_id),
+                    self._names.identifier_of_rejected(one),
+                    self._names.uid_of_rejected(one),
                     finding,
                     vertebra_term(level) if level else SPINE,
-                    numbers=tuple(numbers),
+                    numbers=tuple(self._machine_volume(one)),
                     codes=tuple(codes),
                     texts=tuple(texts),
                     shown_by=self._body(level) if level else self._everywhere(),
@@ -277,10 +322,11 @@ class _Teller:
         numbers: list[NumberItem],
         codes: list[CodeItem],
         texts: list[TextItem],
-    ) -> None:
+    ) -> FindingDecision | None:
+        """Add what the reader said; returns the decision, None where there is none."""
         one = decision_of(self._content.decisions, kind, result_id)
         if one is None:
-            return
+            return None
         word = "added" if one.added_by_reader else one.decision
         codes.append(CodeItem(terms.DECISION, terms.DECISIONS[word]))
         if one.reason:
@@ -290,6 +336,7 @@ class _Teller:
         told = [item.value for item in numbers if item.name is VOLUME]
         if one.decision != "accepted" or [item.value for item in before] != told:
             numbers += before
+        return one
 
     def _machine_volume(self, one: FindingDecision) -> list[NumberItem]:
         volume = machine_volume_ml(self._machine, one)
@@ -297,68 +344,22 @@ class _Teller:
             return []
         return [NumberItem(terms.MACHINE_VOLUME, volume, MILLILITRE)]
 
-    def _level_of(self, one: FindingDecision) -> str:
-        """Vertebra of a finding in the machine's report; "" for none."""
-        for vertebra in self._machine.vertebrae:
-            if vertebra.level == one.finding_id or any(
-                leak.id == one.finding_id for leak in vertebra.leaks
-            ):
-                return vertebra.level
-        for screw in self._machine.screws:
-            if screw.id == one.finding_id:
-                return screw.level
-        return ""
+
+def _leak_codes(
+    leak: LeakEntry, kind: Term, certainty: Term, place: Term
+) -> list[CodeItem]:
+    """Types, certainty and places of a leak under the given concepts."""
+    types = [terms.LEAK_TYPES[one] for one in leak.types] or [terms.LEAK_TYPE_NOT_TOLD]
+    places = [terms.LEAK_PLACES.get(one, terms.OTHER_PLACE) for one in leak.locations]
+    return [
+        *(CodeItem(kind, one) for one in types),
+        CodeItem(certainty, terms.CERTAINTIES[leak.certainty]),
+        *(CodeItem(place, one) for one in dict.fromkeys(places)),
+    ]
 
 
-def machine_volume_ml(machine: Report, one: FindingDecision) -> float | None:
-    """Cement volume that the machine's report gives for a finding; None for none."""
-    if one.kind == "vertebra":
-        for vertebra in machine.vertebrae:
-            if vertebra.level == one.finding_id:
-                cement = vertebra.cement
-                return cement.volume_ml if isinstance(cement, CementEntry) else None
-    if one.kind == "leak":
-        for vertebra in machine.vertebrae:
-            for leak in vertebra.leaks:
-                if leak.id == one.finding_id:
-                    return leak.volume_ml
-    if one.kind == "elsewhere":
-        for index, entry in enumerate(machine.cement_elsewhere):
-            if elsewhere_id(index) == one.finding_id:
-                return entry.volume_ml
-    return None
-
-
-def lucency_items(lucency: Any) -> tuple[list[NumberItem], CodeItem, list[TextItem]]:
-    """Lucency of a screw in terms, assessed or not.
-
-    Parameters
-    ----------
-    lucency
-        ``lucency`` of a screw in either form of report.json.
-    """
-    if isinstance(lucency, NotAssessedEntry):
-        return (
-            [],
-            CodeItem(LUCENCY, NOT_ATTEMPTED),
-            [TextItem(terms.NOT_ASSESSED_WHY, f"lucency: {lucency.reason}")],
-        )
-    numbers = []
-    texts = []
-    for field, term, unit in (
-        ("max_width_mm", terms.LUCENCY_MAX_WIDTH, MILLIMETRE),
-        ("mean_width_mm", terms.LUCENCY_MEAN_WIDTH, MILLIMETRE),
-        ("arc_deg", terms.LUCENCY_ARC, DEGREE),
-        ("length_fraction", terms.LUCENCY_LENGTH, RATIO),
-        ("growth_mm", terms.LUCENCY_GROWTH, MILLIMETRE),
-    ):
-        value = getattr(lucency, field, None)
-        if isinstance(value, NotAssessedEntry):
-            texts.append(TextItem(terms.NOT_ASSESSED_WHY, f"{field}: {value.reason}"))
-        elif value is not None:
-            numbers.append(NumberItem(term, float(value), unit))
-    grade = terms.LUCENCY_GRADES[str(lucency.grade)]
-    return numbers, CodeItem(LUCENCY, grade), texts
+def _beside(sentences: tuple[str, ...]) -> list[TextItem]:
+    return [TextItem(terms.READER_AND_MACHINE, one) for one in sentences]
 
 
 def _interval(interval_ml: tuple[float, float]) -> tuple[NumberItem, NumberItem]:

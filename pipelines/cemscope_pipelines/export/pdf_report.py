@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from fpdf import FPDF
@@ -14,6 +13,7 @@ from PIL import Image
 from cemscope_pipelines.export import document_words as words
 from cemscope_pipelines.export.pdf_job import PdfJob, shown_name
 from cemscope_pipelines.report import NotAssessedEntry
+from cemscope_pipelines.review.review_document import FindingKind
 
 FONT = "DejaVu"
 MARGIN_MM = 12.0
@@ -23,7 +23,7 @@ GREY = (110, 110, 110)
 DARK = (25, 45, 75)
 RULE = (190, 198, 210)
 WATERMARK_PT = 54.0
-WATERMARK_OPACITY = 0.16
+WATERMARK_OPACITY = 0.24
 OVERVIEW_MM = 88.0
 """Tallest overview on the first page."""
 LEAK_PICTURES_PER_ROW = 3
@@ -58,7 +58,7 @@ class _Document(FPDF):
         return self._job.content.state.words
 
     def header(self) -> None:
-        """Patient on each page after the first, and the watermark under the text."""
+        """Patient on each page after the first."""
         if self.page_no() > 1:
             patient = self._job.patient
             self.set_font(FONT, "", SMALL_PT)
@@ -69,25 +69,13 @@ class _Document(FPDF):
                 0, 4, f"{line}   CT of {_date(patient.study_date)}",
                 new_x=XPos.LMARGIN, new_y=YPos.NEXT,
             )  # fmt: skip
-        if not self._state:
-            self.set_text_color(0)
-            return
-        text = self._state.upper()
-        self.set_font(
-            FONT, "B", WATERMARK_PT if len(text) < 22 else WATERMARK_PT * 0.72
-        )
-        self.set_text_color(200, 30, 30)
-        width = self.get_string_width(text)
-        with (
-            self.local_context(fill_opacity=WATERMARK_OPACITY),
-            self.rotation(54, self.w / 2, self.h / 2),
-        ):
-            self.text((self.w - width) / 2, self.h / 2, text)
         self.set_text_color(0)
 
     def footer(self) -> None:
-        """Software, reader or state, and page, on each page."""
+        """Software, reader or state, and page, on each page; drafts are marked."""
         job = self._job
+        if self._state:
+            self._watermark()
         self.set_y(-14)
         self.set_draw_color(*RULE)
         self.line(MARGIN_MM, self.get_y(), self.w - MARGIN_MM, self.get_y())
@@ -104,6 +92,21 @@ class _Document(FPDF):
         )
         self.cell(0, 3.6, made_by, new_x=XPos.LMARGIN, new_y=YPos.TOP)
         self.cell(0, 3.6, f"Page {self.page_no()} of {{n}}", align=Align.R)
+        self.set_text_color(0)
+
+    def _watermark(self) -> None:
+        """Write the state across the page, over pictures too."""
+        text = self._state.upper()
+        self.set_font(
+            FONT, "B", WATERMARK_PT if len(text) < 22 else WATERMARK_PT * 0.72
+        )
+        self.set_text_color(230, 50, 50)
+        width = self.get_string_width(text)
+        with (
+            self.local_context(fill_opacity=WATERMARK_OPACITY),
+            self.rotation(54, self.w / 2, self.h / 2),
+        ):
+            self.text((self.w - width) / 2, self.h / 2, text)
         self.set_text_color(0)
 
     def first_page(self) -> None:
@@ -239,6 +242,7 @@ class _Document(FPDF):
             (20, 24, 34, 24, 24, 18, 42),
             (0, 6),
         )
+        self._changes("vertebra")
         self._small(
             "Fill: cement in the vertebral body / volume of the body. Where no cement "
             "was found, the interval ends at the smallest volume that would have been "
@@ -262,12 +266,14 @@ class _Document(FPDF):
             return
         self._table(
             words.LEAK_HEADER,
-            [words.leak_cells(leak) for leak in leaks],
-            (14, 50, 60, 22, 21, 19),
-            (0, 1, 2),
+            [words.leak_cells(leak, content, self._job.machine) for leak in leaks],
+            (14, 42, 43, 22, 21, 19, 25),
+            (0, 1, 2, 6),
         )
+        self._changes("leak")
         for leak in leaks:
-            self._small(f"{leak.id}: {words.evidence_words(leak)}.")
+            told = words.evidence_words(leak, content, self._job.machine)
+            self._small(f"{leak.id}: {told}.")
         self._leak_pictures()
 
     def _leak_pictures(self) -> None:
@@ -295,26 +301,30 @@ class _Document(FPDF):
         self._table(
             words.SCREW_HEADER,
             [words.screw_cells(one, job.content, job.machine) for one in screws],
-            (22, 29, 27, 27, 40, 41),
+            (17, 26, 23, 23, 69, 28),
             (0, 4, 5),
         )
-        lucencies: list[Any] = [one.lucency for one in screws]  # either form
-        reasons = dict.fromkeys(
-            one.reason for one in lucencies if isinstance(one, NotAssessedEntry)
-        )
-        for reason in reasons:
-            self._small(f"Lucency not assessed: {reason}.")
+        self._changes("screw")
+        for reason, names in words.reasons_of(screws).items():
+            self._small(f"Lucency not assessed ({', '.join(names)}): {reason}.")
+        if any(not isinstance(one.lucency, NotAssessedEntry) for one in screws):
+            self._small(
+                "A lucent rim is a suspicion, to be checked on the images: streaks "
+                "imitate and hide it. Widths are measured at right angles to the shaft."
+            )
+
+    def _changes(self, kind: FindingKind) -> None:
+        """Give the machine's word beside the reader's."""
+        for line in words.changes(self._job.content, self._job.machine, kind):
+            self._small(f"{line}.")
 
     def _rejected(self) -> None:
-        rejected = [
-            one for one in self._job.content.decisions if one.decision == "rejected"
-        ]
+        rejected = words.rejected_words(self._job.content, self._job.machine)
         if not rejected:
             return
         self._heading("Machine findings that the reader rejected")
-        for one in rejected:
-            reason = f": {one.reason}" if one.reason else ""
-            self._small(f"{one.kind} {one.finding_id}{reason}")
+        for line in rejected:
+            self._small(line)
 
     def _notes(self) -> None:
         warnings = self._job.machine.series.warnings

@@ -65,13 +65,24 @@ LUCENCY_GRADES: Mapping[str, Term] = MappingProxyType(
     {
         "none": private_term("LUC-NONE", "No lucent rim"),
         "suspicious": private_term("LUC-SUSP", "Lucent rim, suspicious of loosening"),
-        "loose": private_term("LUC-LOOSE", "Lucent rim, screw loose"),
+        "loose": private_term("LUC-LOOSE", "Lucent rim of the grade 'loose'"),
     }
 )
 LUCENCY_MAX_WIDTH = private_term("LUCMAXWIDTH", "Largest width of the lucent rim")
 LUCENCY_MEAN_WIDTH = private_term("LUCMEANWIDTH", "Mean width of the lucent rim")
 LUCENCY_ARC = private_term("LUCARC", "Arc of the lucent rim around the screw")
 LUCENCY_LENGTH = private_term("LUCLENGTH", "Share of the screw's length with a rim")
+LUCENCY_SEEN = private_term("LUCSEEN", "Share of the screw's surface that was seen")
+LUCENCY_COVERED = private_term(
+    "LUCCOVERED", "Share of the screw's surface that cement covers"
+)
+LUCENCY_PEDICLE_WIDTH = private_term(
+    "LUCWIDTHPED", "Largest width of the rim in the pedicle"
+)
+LUCENCY_BODY_WIDTH = private_term(
+    "LUCWIDTHBODY", "Largest width of the rim in the body"
+)
+DOUBLE_HALO = private_term("DOUBLEHALO", "A sclerotic rim bounds the lucent one")
 LUCENCY_GROWTH = private_term("LUCGROWTH", "Growth of the rim since the baseline")
 
 NOT_ASSESSED_WHY = private_term("NOTASSESSED", "Reason why it was not assessed")
@@ -88,5 +99,16 @@ DECISIONS: Mapping[str, Term] = MappingProxyType(
 )
 DECISION_REASON = private_term("REASON", "Reason of the reader's decision")
 MACHINE_VOLUME = private_term("MACHINEVOL", "Volume in the machine's report")
+MACHINE_LEAK_TYPE = private_term("MACHINETYPE", "Type in the machine's report")
+MACHINE_LEAK_CERTAINTY = private_term(
+    "MACHINECERT", "Certainty of the type in the machine's report"
+)
+MACHINE_LEAK_PLACE = private_term("MACHINEPLACE", "Location in the machine's report")
+MACHINE_EVIDENCE = private_term(
+    "MACHINEEVIDENCE", "Evidence of the machine, not for the reader's type"
+)
+READER_AND_MACHINE = private_term(
+    "READERMACHINE", "What the reader says and what the machine said"
+)
 SCAN_WARNING = private_term("WARNING", "What a reader should know")
 CONTENT_HASH = private_term("CONTENTHASH", "SHA-256 of the report and its label maps")

@@ -21,8 +21,9 @@ from cemscope_pipelines.export.case_record import (
     read_case,
 )
 from cemscope_pipelines.export.case_tables import case_tables
-from cemscope_pipelines.export.export_case import ExportResult
+from cemscope_pipelines.export.export_case import ExportResult, record_export
 from cemscope_pipelines.export.export_folder import export_folder, write_manifest
+from cemscope_pipelines.export.private_terms import LEAK_PLACES
 from cemscope_pipelines.label_files import write_label_map
 from cemscope_pipelines.report_builder import software_version
 from cemscope_pipelines.review.review_document import ReviewedFindings
@@ -33,7 +34,7 @@ KEY_VARIABLE = "CEMSCOPE_RESEARCH_KEY"
 
 WITHHELD = "withheld: the reader's own words"
 
-_WORDS = ("reason", "sentence", "location", "message")
+_WORDS = ("reason", "sentence", "location", "locations", "message")
 """Fields of a report that hold free text."""
 
 
@@ -101,7 +102,7 @@ def export_for_research(job: ResearchJob) -> ExportResult:
     case = read_case(job.case_folder)
     signed = latest_version(job.case_folder)
     content = current_content(case) if signed is None else signed.content(case)
-    content = _without_words(case, content, job.key)
+    told, content = content, _without_words(case, content, job.key)
     case = _without_warnings(case)
     research = research_source(
         open_source(case, job.series), job.key, shift_dates=job.shift_dates
@@ -131,6 +132,7 @@ def export_for_research(job: ResearchJob) -> ExportResult:
                 "content": content.key,
             },
         )
+        record_export(job.case_folder, told, files, for_research=True)
     return ExportResult(content.state, signed.number if signed else None, files)
 
 
@@ -138,7 +140,7 @@ def _without_words(
     case: CaseRecord, content: CaseContent, key: ResearchKey
 ) -> CaseContent:
     """Withhold what a reader may have typed; hashes are keyed."""
-    machine = set(_texts(case.report.model_dump(mode="json")))
+    machine = {*_texts(case.report.model_dump(mode="json")), *LEAK_PLACES}
     values = content.findings.model_dump(mode="json")
     findings = ReviewedFindings.model_validate(_withheld(values, machine))
     decisions = tuple(

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cemscope.dicom.pacs.archive import Archive, StoredObject, stored_object
 from cemscope.errors import PacsError
@@ -65,31 +66,77 @@ def push_case(
         job = ExportJob(case_folder, target, series, choice=choice, recorded=False)
         exported = export_case(job)
         objects = tuple(stored_object(path) for path in sorted(target.glob("*.dcm")))
-        sent, present = send_missing(objects, archive, progress)
-    append_entry(
-        case_folder,
-        "pushed",
-        software_version(),
-        {
-            "state": exported.state.value,
-            "sent": list(sent),
-            "present": list(present),
-        },
-    )
+        push = _RecordedPush(case_folder, exported.state, archive)
+        push.started(objects)
+        sent, present = push.send(objects, progress)
     return PushResult(exported.state, sent, present, objects[0].study_uid)
+
+
+class _RecordedPush:
+    """A push that stands in the audit trail, however it ends.
+
+    The first line is written before the first object leaves, so that a push that was
+    killed is told, too.
+    """
+
+    def __init__(
+        self, case_folder: Path, state: ContentState, archive: Archive
+    ) -> None:
+        self._case_folder = case_folder
+        self._facts = {"state": state.value, "archive": archive.place}
+        self._archive = archive
+
+    def started(self, objects: Sequence[StoredObject]) -> None:
+        uids = [one.instance_uid for one in objects]
+        self._record("push_started", {"objects": uids})
+
+    def send(
+        self, objects: Sequence[StoredObject], progress: Callable[[int, int], None]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        taken: list[str] = []
+        try:
+            sent, present = send_missing(
+                objects, self._archive, progress, lambda o: taken.append(o.instance_uid)
+            )
+        except BaseException as error:
+            # Interrupted, too: what left the house is told.
+            told = str(error) if isinstance(error, PacsError) else type(error).__name__
+            self._record("push_failed", {"sent": taken, "error": told})
+            raise
+        self._record("pushed", {"sent": list(sent), "present": list(present)})
+        return sent, present
+
+    def _record(self, event: str, facts: dict[str, Any]) -> None:
+        details = {**self._facts, **facts}
+        append_entry(self._case_folder, event, software_version(), details)
 
 
 def send_missing(
     objects: Sequence[StoredObject],
     archive: Archive,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    taken: Callable[[StoredObject], None] = lambda one: None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Send what the archive lacks, and check that all of it came.
+
+    Parameters
+    ----------
+    objects, archive
+        What, and where to.
+    progress
+        Told the number of objects done and of all.
+    taken
+        Told each object that the archive took.
 
     Returns
     -------
     tuple
         UIDs that were sent, UIDs that lay there before.
+
+    Raises
+    ------
+    PacsError
+        If the archive cannot be reached, refuses an object, or does not list it.
     """
     before = _listed(objects, archive) or frozenset()
     missing = [one for one in objects if one.instance_uid not in before]
@@ -97,9 +144,10 @@ def send_missing(
     done = len(present)
     progress(done, len(objects))
 
-    def stored(_: StoredObject) -> None:
+    def stored(one: StoredObject) -> None:
         nonlocal done
         done += 1
+        taken(one)
         progress(done, len(objects))
 
     try:

@@ -9,6 +9,7 @@ from cemscope.errors import AuditError, ConfigError, EvidenceError
 from cemscope_pipelines.export.case_objects import REPORT_SR_FILE
 from cemscope_pipelines.export.case_record import file_sha256
 from cemscope_pipelines.review.review_document import REVIEW_FILE
+from cemscope_pipelines.review.review_journal import JOURNAL_FILE
 from cemscope_pipelines.signing.audit_trail import AUDIT_FILE, AuditEntry, read_trail
 from cemscope_pipelines.signing.signed_versions import (
     MACHINE_PREFIX,
@@ -198,12 +199,13 @@ def _broken_case(
             broken.append(f"{file} was altered after version {last.number} was signed")
     if before_signing:
         return broken
-    signed = file_sha256(last.folder / REVIEW_FILE)
-    path = case_folder / REVIEW_FILE
-    if not path.is_file() or file_sha256(path) != signed:
-        broken.append(
-            f"{REVIEW_FILE} is not the one that was signed as version {last.number}: "
-            f"sign the change with --amend, or take back {SIGNED_FOLDER}/"
-            f"v{last.number}/{REVIEW_FILE}"
-        )
+    for file in (REVIEW_FILE, JOURNAL_FILE):
+        known = last.signature.files.get(file, "")
+        path = case_folder / file
+        if not path.is_file() or file_sha256(path) != known:
+            broken.append(
+                f"{file} is not the one that was signed as version {last.number}: "
+                f"sign the change with --amend, or take back {SIGNED_FOLDER}/"
+                f"v{last.number}/{file}"
+            )
     return broken

@@ -23,6 +23,11 @@ AUDIT_FILE = "audit.jsonl"
 FIRST_PREVIOUS = "0" * 64
 """Stands in the first line in place of a predecessor's hash."""
 
+EVENTS = (
+    "signed", "amended", "exported", "push_started", "pushed", "push_failed",
+)  # fmt: skip
+"""A push has two lines, so that one that was killed midway is told, too."""
+
 DetailValue = str | int | bool | dict[str, str] | list[str]
 
 
@@ -33,7 +38,7 @@ class AuditEntry(BaseModel):
 
     number: int = Field(ge=1)
     at: AwareDatetime
-    event: str = Field(description='"signed", "amended", "exported" or "pushed".')
+    event: str = Field(description="What happened; one of `EVENTS`.")
     software_version: str
     details: dict[str, DetailValue]
     previous_sha256: str = Field(description="`entry_sha256` of the line before.")

@@ -38,14 +38,14 @@ from cemscope_pipelines.export.case_record import (
     read_case,
     reviewed_content,
 )
+from cemscope_pipelines.label_files import write_label_map
 from cemscope_pipelines.report_builder import software_version
 from cemscope_pipelines.review.review_document import (
     REVIEW_FILE,
-    REVIEW_MATERIALS_FILE,
-    REVIEW_VERTEBRAE_FILE,
     ReviewDocument,
     finding_ids,
 )
+from cemscope_pipelines.review.review_journal import JOURNAL_FILE
 from cemscope_pipelines.signing.audit_check import broken_places
 from cemscope_pipelines.signing.audit_trail import append_entry
 from cemscope_pipelines.signing.signed_versions import (
@@ -325,13 +325,10 @@ class _Signing:
     def _copy_documents(self, part: Path) -> None:
         folder = self._job.case_folder
         shutil.copyfile(folder / REPORT_FILE, part / REPORT_FILE)
-        shutil.copyfile(folder / REVIEW_FILE, part / REVIEW_FILE)
-        for name, reviewed, kind in (
-            (VERTEBRAE_FILE, REVIEW_VERTEBRAE_FILE, "vertebrae"),
-            (MATERIALS_FILE, REVIEW_MATERIALS_FILE, "materials"),
-        ):
-            origin = reviewed if kind in self._content.corrected else name
-            shutil.copyfile(folder / origin, part / name)
+        for name in (REVIEW_FILE, JOURNAL_FILE):
+            shutil.copyfile(folder / name, part / name)
+        write_label_map(self._content.vertebrae, part / VERTEBRAE_FILE)
+        write_label_map(self._content.materials, part / MATERIALS_FILE)
 
     def _record(self, target: Path, signature: Signature) -> None:
         append_entry(

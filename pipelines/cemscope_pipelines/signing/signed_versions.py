@@ -22,20 +22,25 @@ from cemscope_pipelines.export.case_record import (
     CaseContent,
     CaseRecord,
     ContentState,
+    content_of,
+    file_sha256,
 )
-from cemscope_pipelines.label_files import read_label_map
 from cemscope_pipelines.report import Report
+from cemscope_pipelines.review.replayed_review import replay_journal
 from cemscope_pipelines.review.review_document import (
     REVIEW_FILE,
     REVIEW_MATERIALS_FILE,
     REVIEW_VERTEBRAE_FILE,
     ReviewDocument,
 )
+from cemscope_pipelines.review.review_journal import JOURNAL_FILE
 
 SIGNED_FOLDER = "signed"
 SIGNATURE_FILE = "signature.json"
 MACHINE_PREFIX = "machine_"
 """Begins the names of the machine's objects in a signed version."""
+
+_MACHINE_WORDS = (REPORT_FILE, VERTEBRAE_FILE, MATERIALS_FILE)
 
 REVIEW_MAPS = frozenset({REVIEW_VERTEBRAE_FILE, REVIEW_MATERIALS_FILE})
 """Label maps that a reader corrected; in the case folder they may change again."""
@@ -86,17 +91,30 @@ class SignedVersion:
         return tuple(sorted(self.folder.glob("*.dcm")))
 
     def content(self, case: CaseRecord) -> CaseContent:
-        """Read what was signed, from its own copies."""
-        review = ReviewDocument.model_validate_json(
-            (self.folder / REVIEW_FILE).read_text(encoding="utf-8")
-        )
-        return CaseContent(
+        """Read what was signed: its own review, on the machine's maps of the case.
+
+        Raises
+        ------
+        AuditError
+            If one of them is not what it was at the signature.
+        """
+        for folder, files, names in (
+            (self.folder, self.signature.files, (REVIEW_FILE, JOURNAL_FILE)),
+            (case.folder, self.signature.case_files, _MACHINE_WORDS),
+        ):
+            for name in names:
+                path = folder / name
+                if not path.is_file() or file_sha256(path) != files.get(name):
+                    place = path.relative_to(case.folder)
+                    raise AuditError(
+                        f"{place} is not the file of signed version {self.number}: "
+                        "see `cemscope audit`, and take the case folder from a backup"
+                    )
+        text = (self.folder / REVIEW_FILE).read_text(encoding="utf-8")
+        return content_of(
+            replay_journal(case.folder, case.report, self.folder),
             ContentState.SIGNED,
-            review.result,
-            read_label_map(self.folder / VERTEBRAE_FILE),
-            read_label_map(self.folder / MATERIALS_FILE),
-            frozenset(str(name) for name in review.corrected_maps),
-            review.decisions,
+            ReviewDocument.model_validate_json(text),
             self.signature.content,
         )
 

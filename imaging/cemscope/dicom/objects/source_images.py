@@ -16,6 +16,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from cemscope.dicom.files import InputFiles
 from cemscope.dicom.limits import InputLimits
+from cemscope.dicom.patient_key import patient_digest_of
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series import SeriesSummary, list_series
 from cemscope.dicom.stack import StackSettings
@@ -99,12 +100,15 @@ class ExpectedSeries:
         None where the header had none.
     sop_instance_uids : tuple of str
         In the order of the slices.
+    patient_digest : str or None
+        Of the patient, see `cemscope.dicom.patient_key`; None where it was not noted.
     """
 
     study_instance_uid: str
     series_instance_uid: str
     frame_of_reference_uid: str | None
     sop_instance_uids: tuple[str, ...]
+    patient_digest: str | None = None
 
 
 def read_source_images(
@@ -134,6 +138,15 @@ def read_source_images(
         raise EvidenceError(
             f"the slices of the series carry {len(patients)} different patient ids: "
             "no object is made of them. Ask the PACS to send the series again"
+        )
+    with silenced_pydicom():
+        found = patient_digest_of(raw[0][1], expected.series_instance_uid)
+    if expected.patient_digest not in (None, found):
+        raise EvidenceError(
+            "the slices there carry the UIDs of the case's series and another patient "
+            "id, or another issuer of it, than when they were measured: they may be of "
+            "another patient. Give the series that was analysed with --series, or, if "
+            "the id was corrected, analyse the series again"
         )
     with silenced_pydicom():
         datasets = tuple(reference_header(d, uid, expected) for uid, d in raw)

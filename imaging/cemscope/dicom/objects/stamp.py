@@ -1,7 +1,8 @@
 """What all objects of one export share: software, times, and UIDs.
 
-UIDs are derived from words, not drawn: exporting the same result twice gives the same
-objects, byte for byte, so that an archive stores them once.
+UIDs are derived, not drawn: exporting the same result twice gives the same objects,
+byte for byte, so that an archive stores them once. The UID of an object follows from
+all that it says: what differs has another UID.
 """
 
 import hashlib
@@ -10,7 +11,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.filewriter import dcmwrite
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.uid import UID
 
 from cemscope.dicom.objects.terms import PRIVATE_SCHEME, scheme_identification
@@ -72,7 +74,7 @@ class ObjectStamp:
         return derived_uid("series", self.series_key, self.content_key, kind)
 
     def instance_uid(self, kind: str) -> str:
-        """UID of one object."""
+        """Place holder for the UID of an object, until `finish` knows its content."""
         return derived_uid("instance", self.series_key, self.content_key, kind)
 
     @property
@@ -118,12 +120,33 @@ class ObjectStamp:
         for item in dataset.get("ContributingEquipmentSequence", []):
             if "ContributionDateTime" in item:
                 item.ContributionDateTime = dicom_datetime(when)
+        dataset.SOPInstanceUID = UID(
+            derived_uid("instance", self.series_key, _content_digest(dataset))
+        )
         organization = dataset.get("DimensionOrganizationSequence")
         if organization:
             uid = derived_uid("dimensions", str(dataset.SOPInstanceUID))
             organization[0].DimensionOrganizationUID = uid
             for index in dataset.DimensionIndexSequence:
                 index.DimensionOrganizationUID = uid
+
+
+_NO_CONTENT = frozenset({0x00080018, 0x00209221, 0x00209222})
+"""SOPInstanceUID, and the sequences of dimensions, whose UIDs follow from it."""
+
+
+def _content_digest(dataset: Dataset) -> str:
+    """SHA-256 of all that an object says, but for UIDs that follow from it."""
+    bare = Dataset()
+    for element in dataset:
+        if element.tag not in _NO_CONTENT:
+            bare.add(element)
+    stream = DicomBytesIO()
+    stream.is_little_endian = True
+    stream.is_implicit_VR = False
+    with silenced_pydicom():
+        write_dataset(stream, bare, parent_encoding="utf-8")
+    return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
 def dicom_datetime(when: datetime) -> str:

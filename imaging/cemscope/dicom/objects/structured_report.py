@@ -191,7 +191,7 @@ def _content(
 def _segment_of(
     group: FindingGroup, segmentations: Sequence[WrittenSegmentation]
 ) -> SegmentReference | None:
-    for uids in ((group.tracking_uid,), *group.shown_by):
+    for uids in group.shown_by:
         for one in segmentations:
             numbers = tuple(one.segment_of[u] for u in uids if u in one.segment_of)
             if numbers:

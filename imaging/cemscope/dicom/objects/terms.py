@@ -71,6 +71,8 @@ PHYSICAL_OBJECT = Term("260787004", "SCT", "Physical object")
 ANATOMICAL_STRUCTURE = Term("91723000", "SCT", "Anatomical structure")
 SPATIAL_CONCEPT = Term("309825002", "SCT", "Spatial and relational concept")
 LUCENCY = Term("112084", "DCM", "Lucency")
+YES = Term("373066001", "SCT", "Yes")
+NO = Term("373067005", "SCT", "No")
 NOT_ATTEMPTED = Term("114007", "DCM", "Measurement not attempted")
 CT_REPORTED = Term("25045-6", "LN", "CT unspecified body region")
 

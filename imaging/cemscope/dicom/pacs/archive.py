@@ -101,6 +101,10 @@ class PassingFault(PacsError):
 class Archive(Protocol):
     """An archive that objects are sent to and fetched from."""
 
+    @property
+    def place(self) -> str:
+        """Where it is, for the record; no credentials."""
+
     def instances_of(
         self, study_uid: str, series_uids: Sequence[str]
     ) -> frozenset[str] | None:

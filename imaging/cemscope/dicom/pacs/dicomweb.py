@@ -119,6 +119,11 @@ class WebArchive:
         # Credentials come from the caller alone, never from ~/.netrc.
         self._session.trust_env = False
 
+    @property
+    def place(self) -> str:
+        """Root of the service."""
+        return self._url
+
     def instances_of(
         self, study_uid: str, series_uids: Sequence[str]
     ) -> frozenset[str] | None:

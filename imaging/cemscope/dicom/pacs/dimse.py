@@ -109,6 +109,11 @@ class DimseArchive:
         self._retry = retry or RetrySettings()
         self._pynetdicom: Any = optional_library("pynetdicom")
 
+    @property
+    def place(self) -> str:
+        """AE title and address."""
+        return f"{self._peer.called_aet}@{self._peer.host}:{self._peer.port}"
+
     def instances_of(
         self, study_uid: str, series_uids: Sequence[str]
     ) -> frozenset[str] | None:
