@@ -8,6 +8,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari.utils.notifications import notification_manager
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from cemscope_pipelines.review import cement_corrections, leak_corrections
@@ -44,7 +45,11 @@ def main() -> None:
 
     def take(name: str) -> None:
         settle()
-        window.grab().save(str(given.out / f"{name}-{given.size}.png"))
+        path = given.out / f"{name}-{given.size}.png"
+        window.grab().save(str(path))
+        with Image.open(path) as drawn:  # Qt packs loosely
+            packed = drawn.convert("RGB")
+        packed.save(path, optimize=True)
 
     controller = widget.controller
     rows = controller.session.rows

@@ -22,7 +22,7 @@ class NotCTError(SeriesError):
 
 
 class MixedSeriesError(SeriesError):
-    """Slices of different orientation, size or acquisition share a series."""
+    """Different slices share a series, or different patients an input."""
 
 
 class DuplicateSliceError(SeriesError):

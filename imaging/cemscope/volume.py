@@ -44,6 +44,9 @@ class SeriesSource:
         Grid of the DICOM objects where the voxels were resampled (slices of a tilted
         gantry lie sheared); segmentations that refer to them belong on it. None
         where the array is on their grid.
+    patient_digest
+        Keyed digest of the patient's id (see `cemscope.dicom.patient_key`), to tell
+        later whether objects of the same UIDs are of the same patient.
     """
 
     study_instance_uid: str
@@ -51,6 +54,7 @@ class SeriesSource:
     sop_class_uid: str
     sop_instance_uids: tuple[str, ...]
     scanned_geometry: VoxelGeometry | None = None
+    patient_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cemscope.dicom import choose_series, list_series, read_series
+from cemscope.dicom import SeriesSummary, choose_series, list_series, read_series
 from cemscope.findings import CementVolume
 from cemscope.volume import CTVolume
 from cemscope_pipelines.case import CaseResult, analyse_case
@@ -23,7 +23,7 @@ from cemscope_pipelines.case_folder import (
 from cemscope_pipelines.config import AnalysisConfig
 from cemscope_pipelines.label_files import write_label_map
 from cemscope_pipelines.pictures.composition import CaseImages
-from cemscope_pipelines.provenance import record_provenance
+from cemscope_pipelines.provenance import BaselineRecord, record_provenance
 from cemscope_pipelines.stages import StageClock, StageListener, ignore_progress
 
 
@@ -68,8 +68,23 @@ def case_images(result: CaseResult) -> CaseImages:
     )
 
 
-def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
+def write_case(
+    job: AnalysisJob,
+    result: CaseResult,
+    clock: StageClock,
+    followup_pictures: tuple[tuple[str, str, bytes], ...] = (),
+    baseline: BaselineRecord | None = None,
+) -> None:
     """Write the case folder, whole or not at all.
+
+    Parameters
+    ----------
+    job, result, clock
+        What was done.
+    followup_pictures
+        Id of a screw, title and picture of each screw in a follow-up.
+    baseline
+        What a follow-up was compared with.
 
     Raises
     ------
@@ -101,6 +116,7 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
                 render_preview(images),
                 render_axial_views(images),
                 render_leak_views(images),
+                followup_pictures,
             )
             (part / LEVELS_FILE).write_bytes(pictures.spine.png)
             (part / PREVIEW_FILE).write_bytes(pictures.preview_png)
@@ -108,7 +124,9 @@ def write_case(job: AnalysisJob, result: CaseResult, clock: StageClock) -> None:
             (part / HTML_FILE).write_text(html, encoding="utf-8", newline="\n")
         provenance = record_provenance(
             result, job.series, job.command, tuple(clock.records)
-        ).model_copy(update={"outputs_sha256": _outputs_sha256(part)})
+        ).model_copy(
+            update={"outputs_sha256": _outputs_sha256(part), "baseline": baseline}
+        )
         (part / PROVENANCE_FILE).write_text(
             provenance.to_json(), encoding="utf-8", newline="\n"
         )
@@ -126,10 +144,10 @@ def _say_nothing(message: str) -> None:
     """Drop a message."""
 
 
-def read_job_series(
+def choose_job_series(
     job: AnalysisJob, clock: StageClock, say: Callable[[str], None] = _say_nothing
-) -> CTVolume:
-    """Choose and read the series of a job, and tell which one it is.
+) -> SeriesSummary:
+    """Choose the series of a job, and tell which one it is; no voxel is read.
 
     Raises
     ------
@@ -146,11 +164,37 @@ def read_job_series(
         f"{chosen.columns} ({choice.reason})"
         + (f"; {len(choice.rejected)} others not taken" if choice.rejected else "")
     )
-    with clock.stage("reading") as share_done:
+    return chosen
+
+
+def read_job_series(
+    job: AnalysisJob, clock: StageClock, say: Callable[[str], None] = _say_nothing
+) -> CTVolume:
+    """Choose and read the series of a job, and tell which one it is.
+
+    Raises
+    ------
+    SeriesError
+        If the input is no CT series that can be measured.
+    """
+    return read_chosen_series(choose_job_series(job, clock, say), job, clock)
+
+
+def read_chosen_series(
+    chosen: SeriesSummary, job: AnalysisJob, clock: StageClock, stage: str = "reading"
+) -> CTVolume:
+    """Read the voxels of a series with the limits of a job.
+
+    Raises
+    ------
+    SeriesError
+        If they cannot be read.
+    """
+    with clock.stage(stage) as share_done:
         return read_series(
             chosen,
             progress=lambda done, total: share_done(done / max(1, total)),
-            settings=settings,
+            settings=job.config.reading,
         )
 
 

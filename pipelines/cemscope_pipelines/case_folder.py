@@ -79,8 +79,8 @@ def check_target(folder: Path) -> bool:
     kept = sorted(names & READER_FILES)
     if kept:
         raise ConfigError(
-            f"--out: the case was reviewed or signed (it holds {', '.join(kept)}) and "
-            "is not replaced; give another folder"
+            "--out: the case was reviewed, signed, exported or sent (it holds "
+            f"{', '.join(kept)}) and is not replaced; give another folder"
         )
     foreign = sorted(names - MACHINE_FILES)
     if foreign or REPORT_FILE not in names:

@@ -19,6 +19,7 @@ from cemscope.anatomy_schemes import LabelScheme
 from cemscope.dicom import ReadSettings
 from cemscope.errors import ConfigError
 from cemscope.measurement.augmentation import AugmentationSettings
+from cemscope.measurement.followup_settings import FollowupSettings
 from cemscope.segmentation.labels.vertebra_import import ImportSettings
 from cemscope.segmentation.vertebrae import VertebraSettings
 from cemscope.spine import LevelAnchor
@@ -60,6 +61,7 @@ class AnalysisConfig(BaseModel):
         default_factory=TotalSegmentatorSettings
     )
     augmentation: AugmentationSettings = Field(default_factory=AugmentationSettings)
+    followup: FollowupSettings = Field(default_factory=FollowupSettings)
     pictures: PictureSettings = Field(default_factory=PictureSettings)
 
     @property

@@ -12,35 +12,33 @@ from cemscope_pipelines.report import (
 
 
 def lucency_entry(
-    lucency: Lucency | NotAssessed, *, followed: bool = False
+    lucency: Lucency | NotAssessed,
 ) -> LucencyEntry | NotAssessedEntry:
-    """Put the lucency of a screw into the form of the report.
-
-    Parameters
-    ----------
-    lucency
-        What was measured.
-    followed
-        Whether the report is that of a follow-up: only then it tells the growth.
-    """
+    """Put the lucency of a screw into the form of the report."""
     if isinstance(lucency, NotAssessed):
         return NotAssessedEntry(reason=lucency.reason)
-    values = {
+    return LucencyEntry(
         **_part_values(lucency.whole),
-        "grade": lucency.grade.value,
-        "double_halo": lucency.double_halo,
-        "cement_covered_fraction": round(lucency.cement_covered_fraction, 3),
-        "pedicle": _part(lucency.pedicle),
-        "body": _part(lucency.body),
-    }
-    if not followed:
-        return LucencyEntry(**values)
-    growth = lucency.growth_mm
+        grade=lucency.grade.value,
+        double_halo=lucency.double_halo,
+        cement_covered_fraction=round(lucency.cement_covered_fraction, 3),
+        pedicle=_part(lucency.pedicle),
+        body=_part(lucency.body),
+    )
+
+
+def grown_lucency_entry(
+    lucency: LucencyEntry | NotAssessedEntry, growth_mm: float | NotAssessed
+) -> GrownLucencyEntry | NotAssessedEntry:
+    """Add the growth since the baseline: only the report of a follow-up tells it."""
+    if isinstance(lucency, NotAssessedEntry):
+        return lucency
+    values = {name: getattr(lucency, name) for name in LucencyEntry.model_fields}
     return GrownLucencyEntry(
         **values,
-        growth_mm=NotAssessedEntry(reason=growth.reason)
-        if isinstance(growth, NotAssessed)
-        else round(growth, 2),
+        growth_mm=NotAssessedEntry(reason=growth_mm.reason)
+        if isinstance(growth_mm, NotAssessed)
+        else round(growth_mm, 2),
     )
 
 

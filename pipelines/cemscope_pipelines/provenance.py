@@ -47,6 +47,22 @@ class InputRecord(ProvenanceModel):
     frame_of_reference_uid: str | None
     sop_class_uid: str | None
     sop_instance_uids: tuple[str, ...]
+    patient_digest: str | None = Field(
+        default=None,
+        description="HMAC-SHA256 of issuer and patient id, keyed with the series: "
+        "exports and signatures refuse the objects of another patient.",
+    )
+
+
+class BaselineRecord(ProvenanceModel):
+    """The case that a follow-up was compared with."""
+
+    path: str
+    report_sha256: str
+    series_instance_uid: str
+    same_patient_reason: str | None = Field(
+        default=None, description="Why scans under different patients were compared."
+    )
 
 
 class TimingRecord(ProvenanceModel):
@@ -67,6 +83,9 @@ class Provenance(ProvenanceModel):
     platform: str
     package_versions: dict[str, str]
     input: InputRecord
+    baseline: BaselineRecord | None = Field(
+        default=None, description="Null where the case is no follow-up."
+    )
     config: dict[str, Any]
     config_hash: str
     timings: tuple[TimingRecord, ...]
@@ -125,6 +144,7 @@ def record_provenance(
             frame_of_reference_uid=result.ct.geometry.frame_of_reference_uid,
             sop_class_uid=source.sop_class_uid if source else None,
             sop_instance_uids=source.sop_instance_uids if source else (),
+            patient_digest=source.patient_digest if source else None,
         ),
         config=result.config.model_dump(mode="json"),
         config_hash=result.config.config_hash,

@@ -6,41 +6,25 @@ Frame: LPS mm. Volumes mL, lengths mm, angles degrees, HU. What was not measured
 `cemscope_pipelines.report_schema` writes their JSON Schema.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
-REPORT_SCHEMA_VERSION: Literal["1.2"] = "1.2"
+from cemscope_pipelines.report_base import Assessed as Assessed
+from cemscope_pipelines.report_base import Count as Count
+from cemscope_pipelines.report_base import IntervalML as IntervalML
+from cemscope_pipelines.report_base import NotAssessedEntry as NotAssessedEntry
+from cemscope_pipelines.report_base import PointLPSmm as PointLPSmm
+from cemscope_pipelines.report_base import ReportModel as ReportModel
+from cemscope_pipelines.report_base import Volume as Volume
+from cemscope_pipelines.report_followup import FollowupEntry
+
+REPORT_SCHEMA_VERSION: Literal["1.3"] = "1.3"
 """Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
 
 VOLUME_DECIMALS = 3
 """mL: a microlitre is far below what a CT voxel can tell."""
-
-T = TypeVar("T")
-
-PointLPSmm = tuple[float, float, float]
-
-
-class ReportModel(BaseModel):
-    """Base of all parts: immutable, no unknown keys, no NaN or infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NotAssessedEntry(ReportModel):
-    """A thing that was not measured."""
-
-    status: Literal["not_assessed"] = "not_assessed"
-    reason: str = Field(min_length=1, description="Why, in a sentence.")
-
-
-Assessed = Annotated[T | NotAssessedEntry, Field(union_mode="left_to_right")]
-
-Volume = Annotated[float, Field(ge=0.0, description="mL")]
-IntervalML = Annotated[
-    tuple[float, float], Field(description="95 % interval [low, high], mL")
-]
-Count = Annotated[int, Field(ge=0)]
 
 
 class SoftwareEntry(ReportModel):
@@ -237,7 +221,7 @@ class TotalsEntry(ReportModel):
 class Report(ReportModel):
     """Content of ``report.json``."""
 
-    schema_version: Literal["1.2"] = REPORT_SCHEMA_VERSION
+    schema_version: Literal["1.2", "1.3"] = REPORT_SCHEMA_VERSION
     software: SoftwareEntry
     series: SeriesEntry
     vertebrae: tuple[VertebraEntry, ...] = Field(description="Lowest first.")
@@ -245,10 +229,14 @@ class Report(ReportModel):
     cement_elsewhere: tuple[CementElsewhereEntry, ...]
     metal: tuple[MetalEntry, ...]
     totals: TotalsEntry
+    followup: FollowupEntry | SkipJsonSchema[None] = Field(
+        default=None, description="Comparison with a baseline; in a follow-up only."
+    )
 
     def to_json(self) -> str:
         """Text of ``report.json``, ending in a line break."""
-        return self.model_dump_json(indent=2) + "\n"
+        absent = {"followup"} if self.followup is None else None
+        return self.model_dump_json(indent=2, exclude=absent) + "\n"
 
 
 def report_json_schema() -> dict[str, Any]:

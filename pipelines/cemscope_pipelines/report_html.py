@@ -19,6 +19,11 @@ def _shown(value: float | NotAssessedEntry, decimals: int = 2) -> str:
     return f"{value:.{decimals}f}"
 
 
+def _change(value: float, uncertainty: float, decimals: int = 1) -> str:
+    """Write a change with its sign and the half-width of its interval."""
+    return f"{value:+.{decimals}f} \N{PLUS-MINUS SIGN} {uncertainty:.{decimals}f}"
+
+
 def _text(value: object) -> str:
     return "not known" if isinstance(value, NotAssessedEntry) else str(value)
 
@@ -52,12 +57,15 @@ class ReportPictures:
         Title and picture of each axial view.
     leaks : tuple of LeakPicture
         One of each leak.
+    followup : tuple of (str, str, bytes)
+        Id, title and picture of each screw that a follow-up compares.
     """
 
     spine: SpinePicture
     preview_png: bytes
     axial_pngs: tuple[tuple[str, bytes], ...]
     leaks: tuple[LeakPicture, ...] = ()
+    followup: tuple[tuple[str, str, bytes], ...] = ()
 
 
 def render_html(report: Report, pictures: ReportPictures) -> str:
@@ -83,6 +91,7 @@ def render_html(report: Report, pictures: ReportPictures) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"shown": _shown, "text": _text, "place": _place}
+    environment.filters |= {"change": _change}
     environment.tests["not_assessed"] = lambda v: isinstance(v, NotAssessedEntry)
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -92,5 +101,8 @@ def render_html(report: Report, pictures: ReportPictures) -> str:
         spine_picture=_data_uri(pictures.spine.png),
         preview=_data_uri(pictures.preview_png),
         leak_pictures={p.leak_id: (p.title, _data_uri(p.png)) for p in pictures.leaks},
+        followup_pictures=[
+            (title, _data_uri(png)) for _, title, png in pictures.followup
+        ],
         axials=[(title, _data_uri(png)) for title, png in pictures.axial_pngs],
     )

@@ -2,10 +2,14 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from cemscope.errors import CemscopeError
-from cemscope_pipelines.review.review_settings import settings_from_words
+from cemscope_pipelines.review.review_settings import (
+    ReviewSettings,
+    settings_from_words,
+)
 
 
 def main() -> int:
@@ -15,21 +19,47 @@ def main() -> int:
     parser.add_argument("--series", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="words")
     given = parser.parse_args()
+    try:
+        settings = settings_from_words(tuple(given.words))
+        failure = show(given.case, given.series, settings)
+    except CemscopeError as error:
+        failure = error
+    if failure is not None:
+        sys.stderr.write(f"cemscope: error: {failure}\n")
+        return 3
+    return 0
+
+
+def show(
+    case_folder: Path, series: Path | None, settings: ReviewSettings
+) -> CemscopeError | None:
+    """Open a case and wait until its window is closed.
+
+    Returns
+    -------
+    CemscopeError or None
+        What went wrong while the window was closed.
+
+    Raises
+    ------
+    CemscopeError
+        If the case or its scan cannot be opened.
+    """
     # A window of its own: napari is loaded only where one is opened.
     import napari
 
     from napari_cemscope.review_app import open_review
 
+    _, widget = open_review(case_folder, series, settings)
     try:
-        _, widget = open_review(
-            given.case, given.series, settings_from_words(tuple(given.words))
-        )
-    except CemscopeError as error:
-        sys.stderr.write(f"cemscope: error: {error}\n")
-        return 3
-    napari.run()
+        napari.run()
+    except BaseException:
+        # The first error is the one to tell, whatever closing brings.
+        with suppress(CemscopeError):
+            widget.shut()
+        raise
     widget.shut()
-    return 0
+    return widget.failure
 
 
 if __name__ == "__main__":

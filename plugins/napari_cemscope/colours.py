@@ -15,6 +15,7 @@ from cemscope_pipelines.review.voxel_change import (
     FIRST_OWNED,
     LAST_LEAK,
     LAST_OWNED,
+    LEAKED,
     LUCENCY,
     OTHER_METAL,
     SCREW,
@@ -61,7 +62,7 @@ MATERIALS: tuple[MaterialColour, ...] = (
     MaterialColour(
         "leaks",
         "#FF1A80",
-        tuple(range(FIRST_LEAK, LAST_LEAK + 1)),
+        (LEAKED, *range(FIRST_LEAK, LAST_LEAK + 1)),
         "Cement outside the bone of its vertebra",
         0.75,
     ),

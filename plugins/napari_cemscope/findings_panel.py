@@ -59,6 +59,7 @@ class FindingsPanel(QWidget):
         super().__init__(parent)
         self._rows: tuple[FindingRow, ...] = ()
         self._filling = False
+        self._judging: list[QPushButton] = []
         self.progress = QProgressBar()
         self.progress.setTextVisible(True)
         self.progress.setFixedHeight(18)
@@ -122,7 +123,13 @@ class FindingsPanel(QWidget):
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             button.clicked.connect(lambda _=False, name=name: self.asked.emit(name))
             row.addWidget(button)
+            self._judging.append(button)
         return row
+
+    def set_read_only(self) -> None:
+        """Let the reader look at the findings, but no longer judge them."""
+        for button in self._judging[:3]:
+            button.setEnabled(False)
 
     @property
     def rows(self) -> tuple[FindingRow, ...]:

@@ -27,6 +27,7 @@ def ct_layer(ct: CTVolume, name: str = "CT") -> LayerData:
         "name": name,
         "contrast_limits": BONE.limits_hu,
         "colormap": "gray",
+        "interpolation2d": "linear",  # as radiologists' viewers show it
         **space.keywords,
     }
     return space.view(ct.hu), keywords, "image"
@@ -51,7 +52,7 @@ def map_layers(maps: CaseMaps, level_numbers: list[int]) -> list[LayerData]:
     vertebrae[1].update(space.keywords)
     layers = [vertebrae]
     shared = space.view(maps.materials)
-    has_lucency = bool((maps.materials == LUCENCY).any())
+    has_lucency = len(maps.places_of(LUCENCY)) > 0
     for material in MATERIALS:
         if LUCENCY in material.codes and not has_lucency:
             continue  # every layer costs time at each step through the slices

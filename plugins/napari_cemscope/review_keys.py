@@ -18,8 +18,8 @@ KEYS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Judge",
         (
             ("N", "next_open", "next open finding"),
-            (".", "next", "next finding"),
-            (",", "previous", "previous finding"),
+            (".", "next", "next finding (full stop)"),
+            (",", "previous", "previous finding (comma)"),
             ("A", "accept", "accept"),
             ("R", "reject", "reject, then 1 or 2 for the reason"),
             ("M", "modify", "modify, then a letter (leaks: B S C D I)"),

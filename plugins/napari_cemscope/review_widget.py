@@ -1,11 +1,12 @@
 """The review of a case as a dock of napari's window."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from napari.qt import QtViewer
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtGui import QCloseEvent, QShortcut
 from qtpy.QtWidgets import (
     QDockWidget,
     QFileDialog,
@@ -19,6 +20,7 @@ from qtpy.QtWidgets import (
 from cemscope.anatomy import VertebraLevel
 from cemscope.errors import CemscopeError
 from cemscope_pipelines.review.case_series import read_case_series
+from cemscope_pipelines.review.review_journal import OTHER_WINDOW
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.review_settings import ReviewSettings
 from napari_cemscope.findings_panel import FindingsPanel
@@ -30,6 +32,11 @@ from napari_cemscope.tools_panel import LegendPanel, ToolsPanel
 from napari_cemscope.view_space import Point, ViewSpace
 
 WARNING_STYLE = "color: #FFD54A;"
+WATCH_MS = 2000
+"""How often the review looks whether another window has changed the case."""
+
+LOGGER = logging.getLogger(__name__)
+
 QUIET_STYLE = "color: #B0B6BC;"
 
 
@@ -48,8 +55,14 @@ class ReviewWidget(QWidget):
         self.controller: ReviewController | None = None
         self.findings: FindingsPanel | None = None
         self.tools: ToolsPanel | None = None
+        self.legend: LegendPanel | None = None
         self.views: OrthogonalViews | None = None
         self.sheet: KeySheet | None = None
+        self.failure: CemscopeError | None = None
+        self._opened: tuple[Path, Path | None, ReviewSettings | None] | None = None
+        self._watch = QTimer(self)
+        self._watch.setInterval(WATCH_MS)
+        self._watch.timeout.connect(self.look_elsewhere)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._start = QPushButton("Open a case folder ...")
@@ -58,6 +71,16 @@ class ReviewWidget(QWidget):
         self.message = QLabel("")
         self.message.setWordWrap(True)
         self.message.setContentsMargins(8, 0, 8, 4)
+        self.again = QPushButton("Changed in another window: open the case again")
+        self.again.setToolTip(
+            "Another window has changed this case. Nothing can be changed here until "
+            "the case is opened again; nothing is lost."
+        )
+        self.again.setStyleSheet(f"{WARNING_STYLE} font-weight: 600;")
+        self.again.clicked.connect(self._reopen)
+        self.again.hide()
+        self._shortcuts: tuple[QShortcut, ...] = ()
+        self._layout.addWidget(self.again)
         self._layout.addWidget(self._start)
         self._layout.addWidget(self.message)
         dropped = self._dropped_case()
@@ -75,10 +98,15 @@ class ReviewWidget(QWidget):
         if folder:
             self.open_or_tell(Path(folder))
 
-    def open_or_tell(self, case_folder: Path) -> None:
+    def open_or_tell(
+        self,
+        case_folder: Path,
+        series: Path | None = None,
+        settings: ReviewSettings | None = None,
+    ) -> None:
         """Open a case; what is wrong with it is told in the dock."""
         try:
-            self.open_case(case_folder)
+            self.open_case(case_folder, series, settings)
         except CemscopeError as error:
             self._say(str(error), True)
 
@@ -111,20 +139,26 @@ class ReviewWidget(QWidget):
         settings = settings or ReviewSettings()
         space = ViewSpace.of(session.maps.geometry)
         self.viewer.layers.clear()
-        self.views = OrthogonalViews(self.viewer)
+        self.views = OrthogonalViews(self.viewer, space)
         numbers = [VertebraLevel(v.level).number for v in session.report.vertebrae]
         self.views.show([ct_layer(session.ct), *map_layers(session.maps, numbers)])
         self.controller = ReviewController(session, self.views, space, settings, self)
         self._build(self.controller, settings)
         self._dock()
         self.controller.carry_out("next_open")
+        self._opened = (case_folder, series, settings)
+        try:
+            session.settle()  # what a crash left in the journal only
+        except CemscopeError as error:
+            self._say(str(error), True)
+        self._watch.start()
         QTimer.singleShot(0, self.fit)
         return self.controller
 
     def _build(self, controller: ReviewController, settings: ReviewSettings) -> None:
         self._start.hide()
         findings, tools, legend = FindingsPanel(), ToolsPanel(settings), LegendPanel()
-        self.findings, self.tools = findings, tools
+        self.findings, self.tools, self.legend = findings, tools, legend
         findings.chosen.connect(controller.choose)
         findings.asked.connect(controller.carry_out)
         tools.asked.connect(controller.carry_out)
@@ -214,6 +248,33 @@ class ReviewWidget(QWidget):
         if self.controller is not None:
             self.controller.tools.brush.is_ball = is_ball
 
+    def look_elsewhere(self) -> None:
+        """Stop the reader where another window has gone on with the case."""
+        if self.controller is None or not self.controller.session.changed_elsewhere:
+            return
+        self._watch.stop()
+        self.again.show()
+        for panel in (self.findings, self.tools):
+            if panel is not None:
+                panel.set_read_only()
+        self._say(OTHER_WINDOW, True)
+
+    def _reopen(self) -> None:
+        """Open the case anew, with what the other window has made of it."""
+        self.again.hide()
+        self.controller = None
+        self._let_go()
+        for shortcut in self._shortcuts:
+            shortcut.setEnabled(False)
+            shortcut.deleteLater()
+        for panel in (self.findings, self.tools, self.legend):
+            if panel is not None:
+                self._layout.removeWidget(panel)
+                panel.hide()
+                panel.deleteLater()
+        if self._opened is not None:
+            self.open_or_tell(*self._opened)
+
     def _refresh(self) -> None:
         if self.controller is None or self.findings is None or self.tools is None:
             return
@@ -234,16 +295,32 @@ class ReviewWidget(QWidget):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Write the corrected maps before the window goes."""
-        self.shut()
+        try:
+            self.shut()
+        except CemscopeError as error:
+            self.failure = error  # told by who opened the window
+            LOGGER.warning("the review could not be closed properly: %s", error)
         super().closeEvent(event)
 
     def shut(self) -> None:
-        """Save and close the side views."""
-        if self.controller is not None:
-            session = self.controller.session
-            if not session.maps_current or session.routes_to_follow:
-                session.save()
-            self.controller = None
+        """Save and close the side views; these go even if the saving fails.
+
+        Raises
+        ------
+        ReviewError
+            If another window has changed the case meanwhile; its edits stay.
+        ExportError
+            If the disk refuses.
+        """
+        self._watch.stop()
+        controller, self.controller = self.controller, None
+        try:
+            if controller is not None:
+                _save(controller.session)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self.views is not None:
             views, self.views = self.views, None
             self.viewer.window.remove_dock_widget(views.widget)
@@ -251,10 +328,19 @@ class ReviewWidget(QWidget):
             views.widget.deleteLater()
 
 
-def _canvas_of(window: QWidget, viewer: Any) -> QWidget | None:
-    """Find napari's own canvas in its window."""
+def _save(session: ReviewSession) -> None:
+    if session.changed_elsewhere:
+        # What was done here stands in the journal; the other window goes on from it.
+        LOGGER.warning("another window has changed the case: nothing is written")
+    elif session.routes_to_follow:
+        session.save()
+    else:
+        session.settle()
+
+
+def _canvas_of(window: QWidget, viewer: Any) -> Any:
+    """Find napari's own canvas (its ``QtViewer``) in its window."""
     for shown in window.findChildren(QtViewer):
         if shown.viewer is viewer:
-            canvas: QWidget = shown.canvas.native
-            return canvas
+            return shown
     return None

@@ -114,6 +114,11 @@ class ToolsPanel(QWidget):
         row.addStretch(1)
         return row
 
+    def set_read_only(self) -> None:
+        """Let the reader correct nothing more."""
+        for button in self.buttons.values():
+            button.setEnabled(False)
+
     def mark(self, tool: str | None) -> None:
         """Show which brush is in the hand."""
         for name in BRUSHES:

@@ -191,9 +191,8 @@ def cement_map(phantom: Phantom) -> FractionMap:
         (),
     )
     level = np.full(geometry.shape, Contrast().cement_hu, np.float32)
-    return FractionMap(
-        part, share, share > 0.01, none, none, np.full_like(level, 100.0), level
-    )
+    background = np.full_like(level, 100.0)
+    return FractionMap(part, share, share > 0.01, none, none, background, level, share)
 
 
 def leaks_of(phantom: Phantom) -> tuple[Leak, ...]:

@@ -78,9 +78,9 @@ def test_a_readers_work_is_never_replaced(tmp_path: Path, work: str) -> None:
     folder = tmp_path / "case"
     write_case(folder, "one")
     (folder / work).touch()
-    with pytest.raises(ConfigError, match="reviewed or signed"):
+    with pytest.raises(ConfigError, match="reviewed, signed, exported or sent"):
         check_target(folder)
-    with pytest.raises(ConfigError, match="reviewed or signed"):
+    with pytest.raises(ConfigError, match="reviewed, signed, exported or sent"):
         write_case(folder, "two")
     assert (folder / "report.json").read_text() == "one"
 

@@ -20,6 +20,7 @@ def test_defaults_name_every_tunable_of_the_algorithms() -> None:
         "label_import",
         "totalsegmentator",
         "augmentation",
+        "followup",
         "pictures",
     }
     assert leaves["pictures.slab_mm"] == PictureSettings().slab_mm

@@ -224,6 +224,34 @@ def test_a_redrawn_body_takes_cement_in(session: ReviewSession) -> None:
     assert after.cement.intrabody_ml > before.cement.intrabody_ml + 0.1
 
 
+def test_a_redrawn_body_has_another_filling_wherever_it_was_drawn(
+    session: ReviewSession,
+) -> None:
+    """The fill ratio follows, far from any cement and in the neighbour, too."""
+    before = {entry.level: entry for entry in session.state.vertebrae}
+    corner = ball(session, (0.0, -8.0, -249.0), 4.0)  # the top of L3, no cement near
+    labels = session.maps.vertebrae.reshape(-1)[corner]
+    taken = corner[labels == 22]
+    assert taken.size > 50
+    anatomy_corrections.redraw_body(session, "L4", taken, np.zeros(0, np.int64))
+    ml = len(taken) * session.maps.geometry.voxel_volume_mm3 / 1000.0
+    for level, change in (("L4", ml), ("L3", -ml)):
+        now = session.state.vertebra(level)
+        body = before[level].body_volume_ml + change
+        assert now.body_volume_ml == pytest.approx(body, abs=2e-3)
+        cement = now.cement
+        assert cement.volume_ml == pytest.approx(
+            before[level].cement.volume_ml, abs=2e-3
+        )
+        assert cement.fill_ratio == pytest.approx(
+            cement.intrabody_ml / now.body_volume_ml, abs=1e-4
+        )
+        assert cement.fill_ratio != before[level].cement.fill_ratio
+        assert session.state.decision(FindingId("vertebra", level)).decision == (
+            "modified"
+        )
+
+
 def test_a_moved_screw_is_cemented_where_cement_is(session: ReviewSession) -> None:
     head, tip = (7.0, 28.0, -258.0), (7.0, -8.0, -258.0)
     anatomy_corrections.move_screw(session, "L3-left", head, tip)

@@ -1,5 +1,6 @@
 """The review without a screen: decisions, undo, the journal, what a crash leaves."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from cases.review_case import LEAK_ID, TinyCase, write_case
 from cemscope_pipelines.label_files import read_label_map
+from cemscope_pipelines.report import CementElsewhereEntry, Report
 from cemscope_pipelines.review import (
     anatomy_corrections,
     cement_corrections,
@@ -25,7 +27,7 @@ from cemscope_pipelines.review.review_document import (
 )
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.reviewed_result import NO_CEMENT, WITHIN_BONE
-from cemscope_pipelines.review.settled_review import settle_review
+from cemscope_pipelines.review.settled_review import is_settled, settle_review
 
 LEAK = FindingId("leak", LEAK_ID)
 L4, L3 = FindingId("vertebra", "L4"), FindingId("vertebra", "L3")
@@ -268,3 +270,95 @@ def test_a_full_disk_takes_the_action_back(
     assert session.state.decision(L4).decision == "open"
     session.accept(L4)
     assert ReviewSession(session.case_folder).state == session.state
+
+
+def test_a_stale_window_cannot_save_over_the_other_ones_edits(folder: Path) -> None:
+    first, second = ReviewSession(folder), ReviewSession(folder)
+    assert not second.changed_elsewhere
+    first.accept(L4)
+    assert second.changed_elsewhere
+    with pytest.raises(ReviewError, match="another window"):
+        second.save()
+    with pytest.raises(ReviewError, match="another window"):
+        second.undo() if second.history.can_undo else second.revert()
+    written = read_review(folder)
+    assert written == first.document()
+    assert written is not None
+    assert written.decision_on(L4).decision == "accepted"  # type: ignore[union-attr]
+
+
+def _before_schema_1_1(content: bytes) -> bytes:
+    document = json.loads(content)
+    del document["journal_bytes"]
+    return json.dumps({**document, "schema_version": "1.0"}).encode()
+
+
+def test_a_review_behind_its_journal_is_rebuilt(folder: Path) -> None:
+    session = ReviewSession(folder)
+    session.accept(L4)
+    path = folder / "review.json"
+    older = path.read_bytes()
+    session.accept(LEAK)
+    newest = read_review(folder)
+    for stale in (older, _before_schema_1_1(older), None):
+        path.unlink()
+        if stale is not None:
+            path.write_bytes(stale)
+        assert not is_settled(folder)
+        again = ReviewSession(folder)
+        assert not again.is_settled
+        again.settle()
+        assert again.is_settled
+        assert is_settled(folder)
+        assert read_review(folder) == newest == settle_review(folder)
+
+
+def test_a_settled_review_is_not_written_again(folder: Path) -> None:
+    ReviewSession(folder).accept(L4)
+    before = (folder / "review.json").stat().st_mtime_ns
+    settle_review(folder)
+    assert (folder / "review.json").stat().st_mtime_ns == before
+
+
+def test_cement_elsewhere_keeps_its_id_when_the_one_before_it_is_rejected(
+    folder: Path,
+) -> None:
+    path = folder / "report.json"
+    report = Report.model_validate_json(path.read_text())
+    away = tuple(
+        CementElsewhereEntry(location=place, volume_ml=0.1, centroid_lps_mm=(0, 0, z))
+        for place, z in (("lung", 1.0), ("vena cava", 2.0), ("azygos", 3.0))
+    )
+    report = report.model_copy(update={"cement_elsewhere": away})
+    path.write_text(report.to_json())
+    session = ReviewSession(folder)
+    session.reject(FindingId("elsewhere", "elsewhere-1"), NO_CEMENT)
+    result = session.document().result
+    told = {
+        result.elsewhere_id_at(k): one.location
+        for k, one in enumerate(result.cement_elsewhere)
+    }
+    assert told == {"elsewhere-2": "vena cava", "elsewhere-3": "azygos"}
+    decided = {d.finding_id: d.result_id for d in session.document().decisions}
+    assert decided["elsewhere-2"] == "elsewhere-2"
+    assert [row.finding.finding_id for row in session.rows][-3:] == [
+        "elsewhere-1", "elsewhere-2", "elsewhere-3",
+    ]  # fmt: skip
+
+
+def test_the_list_shows_what_stands_in_the_result(session: ReviewSession) -> None:
+    """A rejected leak takes its volume off its vertebra in the list, too."""
+    session.reject(LEAK, NO_CEMENT)
+    rows = {row.finding: row for row in session.rows}
+    result = session.document().result.vertebrae[0].cement
+    assert rows[L4].volume_ml == result.volume_ml < rows[L4].machine_ml
+    assert rows[L4].changed
+    assert f"Cement {result.volume_ml:.2f} mL" in rows[L4].detail
+    assert rows[LEAK].volume_ml == 0.0
+    session.reject(L3, NO_CEMENT)
+    rows = {row.finding: row for row in session.rows}
+    assert rows[L3].volume_ml is None
+    assert rows[FindingId("screw", "L3-left")].volume_ml is None
+    session.undo()
+    session.undo()
+    assert not any(row.changed for row in session.rows)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from cases.review_case import LEAK_ID, TinyCase, write_case
 from cemscope.errors import CemscopeError
@@ -15,7 +16,6 @@ from cemscope_pipelines.review.review_document import FindingId, read_review
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.review_settings import ReviewSettings
 from napari_cemscope.findings_panel import FindingsPanel
-from napari_cemscope.orthogonal_views import AXIAL, CORONAL, SAGITTAL
 from napari_cemscope.review_app import open_review
 from napari_cemscope.review_keys import KEYS, KeySheet
 from napari_cemscope.review_widget import ReviewWidget
@@ -107,11 +107,8 @@ def test_a_reader_reviews_a_case_and_finds_it_again(
     controller.tools.brush.is_ball = True
     controller.tools.brush.radius_mm = 4.0
     middle = controller.space.to_screen(original.blob_lps_mm)
-    for plane in (AXIAL, SAGITTAL, CORONAL):
-        view = next(v for v in views.views if v.plane is plane)
-        for callback in view.model.mouse_drag_callbacks[-1:]:
-            Drag([middle, middle]).over(view.model, callback)
-        break
+    model = views.axial.model
+    Drag([middle, middle]).over(model, model.mouse_drag_callbacks[-1])
     assert session.state.vertebra("L3").cement.volume_ml == 0.0
     widget.carry_out("pan")
     qtbot.waitUntil(lambda: not session.routes_to_follow, timeout=10_000)
@@ -160,3 +157,87 @@ def test_what_is_wrong_is_told_and_the_window_stays(
     with pytest.raises(CemscopeError):
         widget.open_case(folder, tmp_path / "no_series")
     widget.shut()
+
+
+def test_a_second_window_is_stopped_told_and_opened_again(
+    make_napari_viewer: Any, qtbot: Any, folder: Path
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    _, widget = open_review(folder, viewer=viewer)
+    other = ReviewSession(folder)
+    other.accept(FindingId("vertebra", "L3"))
+    edits = other.history.log
+    widget.carry_out("accept")  # before it has looked: refused, nothing is lost
+    assert "another window" in widget.message.text()
+    widget.look_elsewhere()
+    assert not widget.again.isHidden()
+    assert not widget.tools.buttons["erase"].isEnabled()
+    widget.again.click()
+    qtbot.wait(50)
+    assert widget.again.isHidden()
+    controller = widget.controller
+    assert controller is not None
+    assert controller.session.history.log == edits
+    controller.choose(FindingId("vertebra", "L4"))
+    widget.carry_out("accept")
+    assert len(ReviewSession(folder).history.log) == 2
+    widget.shut()
+    document = read_review(folder)
+    assert document is not None
+    assert len(document.edits) == 2
+    qtbot.wait(50)
+
+
+def test_a_stale_window_closes_without_writing(
+    make_napari_viewer: Any, qtbot: Any, folder: Path
+) -> None:
+    viewer = make_napari_viewer(show=False)
+    _, widget = open_review(folder, viewer=viewer)
+    controller = widget.controller
+    assert controller is not None
+    controller.choose(FindingId("vertebra", "L4"))
+    widget.carry_out("accept")
+    other = ReviewSession(folder)
+    other.accept(FindingId("vertebra", "L3"))
+    written = read_review(folder)
+    widget.shut()
+    assert read_review(folder) == written == other.document()
+    qtbot.wait(50)
+
+
+def test_what_a_crash_left_in_the_journal_is_written_when_the_case_is_opened(
+    make_napari_viewer: Any, qtbot: Any, folder: Path
+) -> None:
+    session = ReviewSession(folder)
+    session.accept(FindingId("vertebra", "L4"))
+    (folder / "review.json").unlink()
+    viewer = make_napari_viewer(show=False)
+    _, widget = open_review(folder, viewer=viewer)
+    assert read_review(folder) == session.document()
+    widget.shut()
+    qtbot.wait(50)
+
+
+@pytest.mark.parametrize("name", ["sagittal", "coronal"])
+def test_a_stroke_in_a_plane_beside_erases_there(
+    make_napari_viewer: Any, qtbot: Any, original: TinyCase, folder: Path, name: str
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    _, widget = open_review(
+        folder, settings=ReviewSettings(idle_seconds=0.0), viewer=viewer
+    )
+    controller = widget.controller
+    assert controller is not None
+    qtbot.wait(30)  # the window settles, and shows the first finding
+    controller.choose(FindingId("vertebra", "L3"))
+    middle = controller.space.to_screen(original.blob_lps_mm)
+    controller.views.go_to(middle, centre=True)
+    widget.carry_out("erase")
+    controller.tools.brush.is_ball = True
+    controller.tools.brush.radius_mm = 4.5
+    view = next(v for v in controller.views.views if v.plane.name == name)
+    pixel = view.to_pixel(middle).toPoint()
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=pixel)
+    assert controller.session.state.vertebra("L3").cement.volume_ml == 0.0
+    widget.shut()
+    qtbot.wait(50)

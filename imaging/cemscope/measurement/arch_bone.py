@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy import ndimage, special
 
 from cemscope.measurement.body_shell import BodyShell
+from cemscope.measurement.cell_distance import cells_within, distance_from
 from cemscope.measurement.vertebra_grid import Float32Array
 from cemscope.volume import BoolArray
 
@@ -93,7 +94,7 @@ def arch_bone(image: ArchImage, shell: BodyShell, canal: BoolArray | None) -> Bo
     if not cement.any():
         return image.outline
     solid = image.cement >= 0.5
-    away = ndimage.distance_transform_edt(~solid) * cell
+    away = distance_from(solid) * cell
     tail = special.ndtr((EDGE_SHIFT_MM - away) / image.blur_mm)
     bright = image.hu > BONE_HU + image.cement_hu * tail
     own = ndimage.binary_dilation(image.own, iterations=round(OUTLINE_MM / cell))
@@ -106,7 +107,7 @@ def arch_bone(image: ArchImage, shell: BodyShell, canal: BoolArray | None) -> Bo
     within = cement & ((share >= ENCLOSED_SHARE) | (alike & image.outline))
     outside = cement & ~within
     if outside.any():
-        near = ndimage.distance_transform_edt(~outside) * cell <= BLUR_REACH_MM
+        near = cells_within(outside, BLUR_REACH_MM / cell)
         outside |= near & ~bright & ~cement
     # Outlines by brightness may leave out what is brighter than bone.
     kept: BoolArray = (image.outline & ~outside) | within

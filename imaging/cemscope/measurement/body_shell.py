@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from cemscope.measurement.cell_distance import distance_from
 from cemscope.measurement.vertebra_grid import Float32Array, VertebraGrid
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.spine import Vertebra
@@ -131,11 +132,11 @@ RIM_MM = 3.0
 
 def signed_distance_mm(inside: BoolArray, cell_mm: float) -> Float32Array:
     """Distance from the border of cells that are set; negative inside."""
-    distance: Float32Array = ndimage.distance_transform_edt(~inside).astype(np.float32)
+    distance: Float32Array = distance_from(inside).astype(np.float32)
     distance -= np.float32(0.5)
     box = _box(inside, 1)
     if box is not None:
-        within = ndimage.distance_transform_edt(inside[box]).astype(np.float32)
+        within = distance_from(~inside[box]).astype(np.float32)
         view = distance[box]
         view[inside[box]] = 0.5 - within[inside[box]]
     distance *= np.float32(cell_mm)
@@ -156,8 +157,8 @@ def _closed(inside: BoolArray, cell_mm: float) -> BoolArray:
     if box is None:
         return inside
     padded = np.pad(inside[box], margin)
-    wide = ndimage.distance_transform_edt(~padded) * cell_mm <= CLOSING_MM
-    full = ndimage.distance_transform_edt(wide) * cell_mm > CLOSING_MM
+    wide = distance_from(padded) * cell_mm <= CLOSING_MM
+    full = distance_from(~wide) * cell_mm > CLOSING_MM
     full = ndimage.binary_fill_holes(full | padded)
     inner = slice(margin, -margin)
     closed = inside.copy()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
+from cemscope.measurement.cell_distance import cells_within
 from cemscope.measurement.leak_pieces import LeakPiece
 from cemscope.measurement.leak_regions import VertebraRegions
 from cemscope.measurement.vertebra_grid import Float32Array
@@ -195,7 +196,7 @@ class _LeakPart:
 
     def _openings(self) -> BoolArray:
         """Cells of the surface that cement passes straight, from deep inside."""
-        near = ndimage.distance_transform_edt(~self.cells) * self.cell_mm <= 2.0
+        near = cells_within(self.cells, 2.0 / self.cell_mm)
         layer: BoolArray = (np.abs(self.bone_mm) < self.cell_mm) & near
         layer &= self.cement >= CROSSING_SHARE
         index = np.argwhere(layer)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from cemscope.measurement.cell_distance import cells_within
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
 from cemscope.measurement.leak_regions import VertebraRegions
 from cemscope.segmentation.scan_region import FloatArray
@@ -113,7 +114,7 @@ def _bridges(solid: BoolArray, regions: VertebraRegions) -> BoolArray:
     rind &= regions.bone_mm > -1.2
     if not rind.any():
         return rind
-    near = ndimage.distance_transform_edt(~solid) * cell <= BRIDGE_MM
+    near = cells_within(solid, BRIDGE_MM / cell)
     return np.asarray(rind & near, np.bool_)
 
 
@@ -157,8 +158,8 @@ def shallow_cement(regions: VertebraRegions) -> BoolArray:
     surely = shallow & (distance < -BLURRED_IN_MM)
     if not surely.any():
         return surely
-    around = ndimage.distance_transform_edt(~surely) * regions.grid.cell_mm
-    return np.asarray(shallow & (around <= 2.0), np.bool_)
+    around = cells_within(surely, 2.0 / regions.grid.cell_mm)
+    return np.asarray(shallow & around, np.bool_)
 
 
 BLURRED_IN_MM = 0.9

@@ -1,5 +1,6 @@
 """Named places around a vertebral body, on a grid of its own frame."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,19 +133,27 @@ def find_regions(
             high, np.minimum(held.max(axis=0) + 4.0, bounds[1] + REACH_MM)
         )
     grid = VertebraGrid.around(vertebra.frame, low, high)
-    shell = BodyShell.of_vertebra(spine.labels, vertebra, grid)
     box = grid.scan_box(spine.labels.geometry)
-    if shell is None or box is None:
+    if box is None:
         return None
     share = np.where(mine, fractions.fraction, 0.0).astype(np.float32)
-    cement = grid.sample(np.clip(share, 0.0, 1.0), region.geometry)
-    hu = grid.sample(fractions.part.tissue_hu, region.geometry)
     labels, scan = spine.labels.labels[box], spine.labels.geometry.crop(box)
-    nearest = grid.sample(labels, scan, order=0)
-    outline = nearest > ARCH_OFFSET
     metal = fractions.part.forbidden | (fractions.part.metal > 0.5)
+    # A reader waits for this: the parts do not depend on each other.
+    with ThreadPoolExecutor(2) as pool:
+        later = pool.submit(BodyShell.of_vertebra, spine.labels, vertebra, grid)
+        cement, hu, nearest, on_metal = pool.map(
+            grid.sample,
+            (np.clip(share, 0.0, 1.0), fractions.part.tissue_hu, labels, metal),
+            (region.geometry, region.geometry, scan, region.geometry),
+            (1, 1, 0, 0),
+        )
+        shell = later.result()
+    if shell is None:
+        return None
+    outline = nearest > ARCH_OFFSET
     metal_mm = np.full(grid.shape, np.inf, np.float32)
-    on_grid = grid.sample(metal, region.geometry, order=0) > 0
+    on_grid = on_metal > 0
     if on_grid.any():
         metal_mm = signed_distance_mm(on_grid, grid.cell_mm)
     own = nearest == vertebra.level.arch_number

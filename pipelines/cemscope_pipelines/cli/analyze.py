@@ -84,7 +84,7 @@ def where_it_lies(case_folder: Path) -> str:
     required=True,
     type=click.Path(path_type=Path),
     help="Case folder to write. An earlier case there is replaced; a folder with "
-    "other files, or a case that was reviewed or signed, is not.",
+    "other files, or a case that was reviewed, signed or exported, is not.",
 )
 @click.option(
     "--series",

@@ -17,6 +17,7 @@ from cemscope_pipelines.cli.status import ExitStatus
 
 _COMMANDS = {
     "analyze": "Measure cement, leaks and screws on one CT series.",
+    "followup": "Compare a later CT with the case of an earlier one.",
     "inspect": "List the CT series of a folder and what is wrong with them.",
     "batch": "Measure every series under a folder; goes on where it stopped.",
     "review": "Open napari on a case: judge its findings, correct them.",

@@ -4,7 +4,12 @@ import numpy as np
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.segmentation.scan_region import joint
-from cemscope_pipelines.report import PointLPSmm
+from cemscope_pipelines.report import (
+    VOLUME_DECIMALS,
+    CementEntry,
+    PointLPSmm,
+    VertebraEntry,
+)
 from cemscope_pipelines.review.edit_places import Places, touched_findings
 from cemscope_pipelines.review.level_names import named_from, shifted
 from cemscope_pipelines.review.level_recount import box_of_index, cement_box
@@ -15,6 +20,7 @@ from cemscope_pipelines.review.review_document import (
 )
 from cemscope_pipelines.review.review_plan import Plan
 from cemscope_pipelines.review.review_session import ReviewSession
+from cemscope_pipelines.review.reviewed_result import fill_ratio
 from cemscope_pipelines.review.voxel_change import (
     CEMENT,
     VoxelChange,
@@ -123,7 +129,6 @@ def redraw_body(
     """
     maps, state = session.maps, session.state
     number = VertebraLevel(level).number
-    entry = state.vertebra(level)
     labels = maps.vertebrae.reshape(-1)
     added = np.unique(np.asarray(added, np.int64))
     removed = np.unique(np.asarray(removed, np.int64))
@@ -137,6 +142,7 @@ def redraw_body(
         raise ReviewError("the outline of this body stays as it is")
     grown = int((change.after == number).sum()) - int((change.before == number).sum())
     ml = grown * maps.geometry.voxel_volume_mm3 / 1000.0
+    resized = _resized(session, change)
     codes = maps.materials.reshape(-1)[added]
     own = added[is_leak(codes)]
     within = VoxelChange.of("materials", maps.materials, own, CEMENT)
@@ -145,10 +151,11 @@ def redraw_body(
         for leak_id, code in state.leak_codes.items()
         if within.size
         and (within.before == code).any()
-        and (within.before == code).sum() == (maps.materials == code).sum()
+        and (within.before == code).sum() == len(maps.places_of(code))
     )
-    volume = round(max(0.0, entry.body_volume_ml + ml), 3)
-    planned = state.with_vertebra(entry.model_copy(update={"body_volume_ml": volume}))
+    planned = state
+    for one in resized:
+        planned = planned.with_vertebra(one)
     for leak_id in lost:
         planned = planned.with_leak_gone(leak_id, "within the redrawn body")
     changes = (change, within) if within.size else (change,)
@@ -157,15 +164,16 @@ def redraw_body(
         known = session.context.boxes
         known[level] = joint((known[level], box)) if level in known else box
     cement = is_cement(maps.materials[box]).any()
+    touched = frozenset({level, *(one.level for one in resized)})
     session.carry_out(
         Plan(
             "redraw body",
             {"level": level, "voxels": change.size, "body_change_ml": round(ml, 3)},
-            touched_findings(state, planned, changes, session, frozenset({level})),
+            touched_findings(state, planned, changes, session, touched),
             planned,
             changes,
             box if cement else None,
-            frozenset({level}),
+            touched,
             tuple(
                 leak.id
                 for leak in planned.vertebra(level).leaks
@@ -173,6 +181,30 @@ def redraw_body(
             ),
         )
     )
+
+
+def _resized(session: ReviewSession, change: VoxelChange) -> list[VertebraEntry]:
+    """Vertebrae whose body has another volume, and so another filling."""
+    voxel_ml = session.maps.geometry.voxel_volume_mm3 / 1000.0
+    found = []
+    for entry in session.state.vertebrae:
+        number = VertebraLevel(entry.level).number
+        step = int((change.after == number).sum()) - int(
+            (change.before == number).sum()
+        )
+        if not step:
+            continue
+        volume = round(
+            max(0.0, entry.body_volume_ml + step * voxel_ml), VOLUME_DECIMALS
+        )
+        cement = entry.cement
+        if isinstance(cement, CementEntry):
+            share = fill_ratio(cement.intrabody_ml, volume)
+            cement = cement.model_copy(update={"fill_ratio": share})
+        found.append(
+            entry.model_copy(update={"body_volume_ml": volume, "cement": cement})
+        )
+    return found
 
 
 def _rounded(point: PointLPSmm) -> PointLPSmm:

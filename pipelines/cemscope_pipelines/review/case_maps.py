@@ -1,6 +1,7 @@
 """The label maps of a case as a reader works on them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from cemscope.errors import LabelMapError
 from cemscope.geometry import VoxelGeometry, require_same_geometry
 from cemscope.volume import LabelArray, LabelMap
 from cemscope_pipelines.case_folder import MATERIALS_FILE, VERTEBRAE_FILE
-from cemscope_pipelines.label_files import read_label_map, write_label_map
 from cemscope_pipelines.report import Report
+from cemscope_pipelines.review.map_stream import marked_box, read_map, write_map
 from cemscope_pipelines.review.review_document import (
     REVIEW_MATERIALS_FILE,
     REVIEW_VERTEBRAE_FILE,
@@ -59,8 +60,9 @@ class CaseMaps:
         GeometryMismatchError
             If the two maps lie on different grids.
         """
-        vertebrae = read_label_map(case_folder / VERTEBRAE_FILE)
-        materials = read_label_map(case_folder / MATERIALS_FILE)
+        files = [case_folder / VERTEBRAE_FILE, case_folder / MATERIALS_FILE]
+        with ThreadPoolExecutor(len(files)) as pool:  # unpacking lets others run
+            vertebrae, materials = pool.map(read_map, files)
         require_same_geometry(vertebrae.geometry, materials.geometry)
         expected = (report.series.slices, report.series.rows, report.series.columns)
         if materials.geometry.shape != expected:
@@ -76,6 +78,18 @@ class CaseMaps:
     def array(self, name: MapName) -> LabelArray:
         """Map by name."""
         return self.materials if name == "materials" else self.vertebrae
+
+    def places_of(self, code: int) -> npt.NDArray[np.int64]:
+        """Voxels with a code of the working map, in the flattened array.
+
+        Works slice by slice: no copy of the map is made.
+        """
+        size = self.materials[0].size
+        found = [
+            number * size + np.flatnonzero(part == code)
+            for number, part in enumerate(self.materials.reshape(-1, size))
+        ]
+        return np.concatenate(found).astype(np.int64)
 
     def apply(self, changes: Sequence[VoxelChange]) -> None:
         """Write changes into the maps, in order."""
@@ -95,15 +109,22 @@ class CaseMaps:
         changed = "materials" in state.corrected_maps
         if changed or not np.array_equal(table, material_table()):
             written.append("materials")
-            corrected = LabelMap(table[self.materials], self.geometry)
-            write_label_map(corrected, case_folder / REVIEW_MATERIALS_FILE)
+            write_map(
+                LabelMap(self.materials.view(), self.geometry),
+                table,
+                case_folder / REVIEW_MATERIALS_FILE,
+                case_folder / MATERIALS_FILE,
+            )
         else:
             (case_folder / REVIEW_MATERIALS_FILE).unlink(missing_ok=True)
         if "vertebrae" in state.corrected_maps or state.level_names:
             written.append("vertebrae")
-            renamed = name_table(state.level_names)[self.vertebrae]
-            corrected = LabelMap(renamed, self.geometry)
-            write_label_map(corrected, case_folder / REVIEW_VERTEBRAE_FILE)
+            write_map(
+                LabelMap(self.vertebrae.view(), self.geometry),
+                name_table(state.level_names),
+                case_folder / REVIEW_VERTEBRAE_FILE,
+                case_folder / VERTEBRAE_FILE,
+            )
         else:
             (case_folder / REVIEW_VERTEBRAE_FILE).unlink(missing_ok=True)
         return tuple(sorted(written, reverse=True))
@@ -150,24 +171,22 @@ def number_leaks(
 
     The map says only that cement leaked. A connected piece goes to the leak whose
     centre it holds or is nearest to; a piece with the centres of several is divided.
+    Cement elsewhere keeps the number of leaked cement.
     """
     leaks = [leak for vertebra in report.vertebrae for leak in vertebra.leaks]
-    index = np.argwhere(working == LEAKED)
-    if not len(leaks) or not len(index):
+    box = marked_box(working)
+    if not leaks or box is None or not (working[box] == LEAKED).any():
         return
-    low, high = index.min(axis=0), index.max(axis=0) + 1
-    box = (
-        slice(int(low[0]), int(high[0])),
-        slice(int(low[1]), int(high[1])),
-        slice(int(low[2]), int(high[2])),
-    )
+    low = np.array([part.start for part in box])
     view = working[box]
     pieces, count = ndimage.label(view == LEAKED, np.ones((3, 3, 3)))
     place = np.argwhere(pieces > 0)
     piece = pieces[tuple(place.T)]
     points = geometry.index_to_lps(place + low)
-    centres = np.array([leak.centroid_lps_mm for leak in leaks])
-    codes = np.array([leak_codes[leak.id] for leak in leaks], np.uint8)
+    others = [one.centroid_lps_mm for one in report.cement_elsewhere]
+    centres = np.array([leak.centroid_lps_mm for leak in leaks] + others)
+    numbers = [leak_codes[leak.id] for leak in leaks] + [LEAKED] * len(others)
+    codes = np.array(numbers, np.uint8)
     away = np.linalg.norm(points[:, None] - centres[None], axis=2)
     home = piece[np.argmin(away, axis=0)]  # the piece each leak's centre lies in
     chosen = np.zeros(len(piece), np.uint8)

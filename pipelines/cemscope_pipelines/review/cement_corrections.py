@@ -246,7 +246,7 @@ def _after_loss(
         gone = int((lost == code).sum())
         if not gone or state.level_of_leak_code(code) is None:
             continue
-        if gone < int((session.maps.materials == code).sum()):
+        if gone < len(session.maps.places_of(code)):
             changed.append(leak_id)
             continue
         state = state.with_leak_gone(leak_id, ERASED_REASON)

@@ -15,10 +15,11 @@ from cemscope_pipelines.review.review_document import (
     DecisionKind,
     FindingId,
     FindingKind,
+    ReviewedFindings,
     elsewhere_id,
 )
 from cemscope_pipelines.review.review_state import ReviewState
-from cemscope_pipelines.review.reviewed_result import result_ids
+from cemscope_pipelines.review.reviewed_result import result_ids, reviewed_findings
 
 PLACE_WORDS = {
     "epidural": "epidural",
@@ -86,10 +87,11 @@ def finding_rows(state: ReviewState, report: Report) -> tuple[FindingRow, ...]:
     """List the findings of a state in the order of its decisions."""
     machine = ReviewState.of_report(report)
     names = result_ids(state)
+    told = reviewed_findings(state, report)
     rows = []
     for one in state.decisions:
         finding = FindingId(one.kind, one.finding_id)
-        row = _row(finding, state, machine, names)
+        row = _row(finding, state, machine, names, told)
         if row is not None:
             rows.append(row)
     return tuple(rows)
@@ -100,22 +102,25 @@ def _row(
     state: ReviewState,
     machine: ReviewState,
     names: dict[tuple[FindingKind, str], str],
+    told: ReviewedFindings,
 ) -> FindingRow | None:
     one = state.decision(finding)
     if finding.kind == "vertebra":
         entry = state.vertebra(finding.finding_id)
+        # What stands in the result: without the leaks that were rejected.
+        now = told.vertebrae[state.vertebrae.index(entry)]
         return FindingRow(
             finding,
             names["vertebra", entry.level],
             "Vertebra",
-            _vertebra_type(entry),
-            _cement_ml(entry.cement),
+            _vertebra_type(now),
+            _cement_ml(now.cement),
             _cement_ml(machine.vertebra(entry.level).cement),
             _confidence(entry, entry.level in state.level_names),
             one.decision,
             one.reason,
             entry.centroid_lps_mm,
-            _vertebra_detail(entry),
+            _vertebra_detail(now),
         )
     if finding.kind == "leak":
         return _leak_row(finding, state, machine, names)
@@ -127,7 +132,7 @@ def _row(
             state.level_names.get(screw.level, screw.level),
             f"Screw {screw.side}",
             _screw_type(screw),
-            _known(screw.cement_volume_ml),
+            _screw_ml(told, names["screw", screw.id]),
             _known(before.cement_volume_ml),
             "",
             one.decision,
@@ -140,7 +145,8 @@ def _row(
     )
     away = state.cement_elsewhere[index]
     return FindingRow(
-        finding, "-", "Cement elsewhere", away.location, away.volume_ml,
+        finding, "-", "Cement elsewhere", away.location.replace("_", " "),
+        0.0 if one.decision == "rejected" else away.volume_ml,
         machine.cement_elsewhere[index].volume_ml, "", one.decision, one.reason,
         away.centroid_lps_mm, f"Cement outside the spine: {away.volume_ml:.2f} mL",
     )  # fmt: skip
@@ -165,7 +171,7 @@ def _leak_row(
         names["vertebra", level],
         f"Leak {number}",
         leak_type_text(leak),
-        leak.volume_ml if now is not None else 0.0,
+        0.0 if now is None or one.decision == "rejected" else leak.volume_ml,
         before[1].volume_ml if before is not None else None,
         leak.certainty,
         one.decision,
@@ -184,6 +190,14 @@ def _leak_or_none(state: ReviewState, leak_id: str) -> tuple[str, LeakEntry] | N
 
 def _screw(state: ReviewState, screw_id: str) -> ScrewEntry:
     return next(screw for screw in state.screws if screw.id == screw_id)
+
+
+def _screw_ml(told: ReviewedFindings, screw_id: str) -> float | None:
+    """Cement of a screw in the result; none where the screw was rejected."""
+    for screw in told.screws:
+        if screw.id == screw_id:
+            return _known(screw.cement_volume_ml)
+    return None
 
 
 def _cement_ml(cement: CementEntry | NotAssessedEntry) -> float | None:

@@ -202,8 +202,7 @@ def _leak(session: ReviewSession, leak_id: str) -> tuple[str, LeakEntry]:
 
 
 def _leak_voxels(session: ReviewSession, leak_id: str) -> Places:
-    code = session.state.leak_codes[leak_id]
-    index: Places = np.flatnonzero(session.maps.materials.reshape(-1) == code)
+    index = session.maps.places_of(session.state.leak_codes[leak_id])
     if not len(index):
         raise ReviewError(f"the label map holds no voxel of leak {leak_id}")
     return index

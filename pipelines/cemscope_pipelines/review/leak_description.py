@@ -119,9 +119,10 @@ def _found(
 
 
 def _centre(maps: CaseMaps, code: int) -> tuple[float, float, float] | None:
-    index = np.argwhere(maps.materials == code)
-    if not len(index):
+    places = maps.places_of(code)
+    if not len(places):
         return None
+    index = np.array(np.unravel_index(places, maps.geometry.shape)).T
     x, y, z = maps.geometry.index_to_lps(index).mean(axis=0)
     return (
         round(float(x), LENGTH_DECIMALS),

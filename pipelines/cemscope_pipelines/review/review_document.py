@@ -25,7 +25,7 @@ from cemscope_pipelines.report import (
     VertebraEntry,
 )
 
-REVIEW_SCHEMA_VERSION: Literal["1.0"] = "1.0"
+REVIEW_SCHEMA_VERSION: Literal["1.1"] = "1.1"
 """Grows by 0.1 where a field is added, by 1 where one changes its meaning."""
 
 REVIEW_FILE = "review.json"
@@ -101,14 +101,23 @@ class ReviewedFindings(ReportModel):
     vertebrae: tuple[VertebraEntry, ...]
     screws: tuple[ScrewEntry, ...]
     cement_elsewhere: tuple[CementElsewhereEntry, ...]
+    elsewhere_ids: tuple[str, ...] = Field(
+        default=(),
+        description="Id of each entry of cement_elsewhere: that of the machine's "
+        "report, whatever was taken out before it. Empty: numbered by their places.",
+    )
     metal: tuple[MetalEntry, ...]
     totals: TotalsEntry
+
+    def elsewhere_id_at(self, index: int) -> str:
+        """Id of an entry of ``cement_elsewhere`` by its place (from 0) here."""
+        return self.elsewhere_ids[index] if self.elsewhere_ids else elsewhere_id(index)
 
 
 class ReviewDocument(ReportModel):
     """Content of ``review.json``."""
 
-    schema_version: Literal["1.0"] = REVIEW_SCHEMA_VERSION
+    schema_version: Literal["1.0", "1.1"] = REVIEW_SCHEMA_VERSION
     report_sha256: str = Field(
         pattern="^[0-9a-f]{64}$", description="Of the bytes of report.json."
     )
@@ -124,6 +133,12 @@ class ReviewDocument(ReportModel):
         default=True,
         description="False while the last strokes stand in the journal only; "
         "closing the review, or `settle_review`, writes the maps.",
+    )
+    journal_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Length of the journal that this document shows; a longer one "
+        "holds later actions. Null before schema 1.1.",
     )
     result: ReviewedFindings
 

@@ -96,6 +96,26 @@ class ReviewHistory:
         return lines[-1].at if lines else now_utc()
 
     @property
+    def journal_bytes(self) -> int:
+        """Length of the journal as this session knows it."""
+        return self._journal.size
+
+    @property
+    def changed_elsewhere(self) -> bool:
+        """Whether another session has written to the journal meanwhile."""
+        return not self._journal.is_current
+
+    def require_current(self) -> None:
+        """Refuse to go on where another session has written.
+
+        Raises
+        ------
+        ReviewError
+            If it has.
+        """
+        self._journal.require_current()
+
+    @property
     def log(self) -> tuple[EditRecord, ...]:
         """Every action so far, those taken back included."""
         counted = {step.line.number for step in self._done}

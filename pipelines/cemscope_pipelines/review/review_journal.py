@@ -8,9 +8,12 @@ the last line only; it is dropped.
 
 import json
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -21,6 +24,11 @@ from cemscope_pipelines.review.review_state import ReviewState
 from cemscope_pipelines.review.voxel_change import VoxelRecord
 
 JOURNAL_FILE = "review.edits.jsonl"
+
+OTHER_WINDOW = (
+    "another window has changed the review of this case: nothing was changed here. "
+    "Open the case again to go on from there"
+)
 
 
 class JournalHead(ReportModel):
@@ -113,6 +121,27 @@ class Journal:
                 f"{JOURNAL_FILE} cannot be written: {error.strerror}"
             ) from error
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the file is what this session read and wrote."""
+        try:
+            return self.path.stat().st_size == self.size
+        except FileNotFoundError:
+            return self.size == 0
+        except OSError:
+            return False
+
+    def require_current(self) -> None:
+        """Refuse to go on where another session has written.
+
+        Raises
+        ------
+        ReviewError
+            If it has, or the file is gone.
+        """
+        if not self.is_current:
+            raise ReviewError(OTHER_WINDOW)
+
     def append(self, line: JournalLine) -> None:
         """Write one line, durably.
 
@@ -125,13 +154,9 @@ class Journal:
         """
         text = line.model_dump_json().encode() + b"\n"
         try:
-            on_disk = self.path.stat().st_size if self.path.exists() else 0
-            if on_disk != self.size:
-                raise ReviewError(
-                    "another window has changed the review of this case: close this "
-                    "one and open the case again"
-                )
-            with self.path.open("ab") as file:
+            with self.path.open("ab") as file, _alone(file):
+                if os.fstat(file.fileno()).st_size != self.size:
+                    raise ReviewError(OTHER_WINDOW)
                 try:
                     file.write(text)
                     file.flush()
@@ -148,6 +173,21 @@ class Journal:
             self.head = line
         else:
             self.lines.append(line)
+
+
+@contextmanager
+def _alone(file: BinaryIO) -> Iterator[None]:
+    """Keep other sessions from writing between the look at the size and the line."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # there is none on Windows
+
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _parsed(text: bytes, number: int) -> JournalLine:

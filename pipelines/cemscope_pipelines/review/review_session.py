@@ -10,9 +10,9 @@ from cemscope.volume import CTVolume
 from cemscope_pipelines.review.case_maps import CaseMaps, result_table
 from cemscope_pipelines.review.case_series import read_report
 from cemscope_pipelines.review.finding_list import FindingRow, finding_rows
-from cemscope_pipelines.review.leak_description import describe_leak
-from cemscope_pipelines.review.level_recount import BoxCount, cement_box, count_box
-from cemscope_pipelines.review.recount_difference import Recount, with_differences
+from cemscope_pipelines.review.level_recount import BoxCount, count_box
+from cemscope_pipelines.review.plan_outcome import modified, recount_of, with_routes
+from cemscope_pipelines.review.recount_difference import with_differences
 from cemscope_pipelines.review.review_document import (
     DecisionKind,
     EditRecord,
@@ -84,6 +84,7 @@ class ReviewSession:
             and written.maps_current
             and written.edits == self.history.log
         )
+        self._lagging = self._is_behind(written)
         self.selected: FindingId | None = None
 
     # --- what there is -----------------------------------------------------------
@@ -138,8 +139,14 @@ class ReviewSession:
             edits=self.history.log,
             corrected_maps=self._corrected_maps(),
             maps_current=self._maps_current,
+            journal_bytes=self.history.journal_bytes,
             result=reviewed_findings(self.state, self.report),
         )
+
+    @property
+    def changed_elsewhere(self) -> bool:
+        """Whether another window has changed the case; this one can change no more."""
+        return self.history.changed_elsewhere
 
     # --- going through the findings ----------------------------------------------
 
@@ -242,10 +249,11 @@ class ReviewSession:
         self.maps.apply(voxels)
         try:
             if before is not None:
-                recount = self._recount(before, self._count(state, plan), plan)
+                after = self._count(state, plan)
+                recount = recount_of(self.context, self.maps, plan, before, after)
                 state = with_differences(state, recount, self.context)
             for finding in plan.findings:
-                state = _modified(state, finding, plan.action)
+                state = modified(state, finding, plan.action)
             names = {change.map_name for change in voxels}
             state = state.replace(
                 corrected_maps=tuple(sorted({*state.corrected_maps, *names}))
@@ -253,7 +261,7 @@ class ReviewSession:
             waiting = tuple(dict.fromkeys((*state.unfollowed, *plan.rerouted)))
             state = state.replace(unfollowed=waiting)
             if self.follow_at_once and waiting:
-                state = self._followed(state)
+                state = with_routes(self.context, self.maps, state)
             ids = tuple(dict.fromkeys(f.finding_id for f in plan.findings))
             self.history.record(plan.action, plan.parameters, ids, state, voxels)
         except BaseException:
@@ -265,38 +273,6 @@ class ReviewSession:
         if plan.box is None:
             return None
         return count_box(self.context, self.maps, state, plan.box)
-
-    def _recount(self, before: BoxCount, after: BoxCount | None, plan: Plan) -> Recount:
-        after = after or BoxCount({}, {}, {})
-        names = [entry.level for entry in self.state.vertebrae]
-        shape = self.maps.geometry.shape
-        owners = {
-            place
-            for change in plan.voxels
-            if change.map_name == "materials"
-            for count in (before, after)
-            for place in count.owners_at(change.index, shape)
-        }
-        levels = plan.levels | {names[place - 1] for place in owners}
-        emptied = frozenset(
-            level
-            for level in levels
-            if after.volume_ml(level) <= 0.0 < before.volume_ml(level)
-            and cement_box(self.context, self.maps, plan.state, level) is None
-        )
-        return Recount(before, after, levels, plan.joined, emptied)
-
-    def _followed(self, state: ReviewState) -> ReviewState:
-        for leak_id in state.unfollowed:
-            try:
-                volume_ml = state.leak(leak_id)[1].volume_ml
-            except KeyError:
-                continue  # erased or joined meanwhile
-            described = describe_leak(
-                self.context, self.maps, state, leak_id, volume_ml
-            )
-            state = state.with_leak(described)
-        return state.replace(unfollowed=())
 
     @property
     def routes_to_follow(self) -> tuple[str, ...]:
@@ -310,7 +286,7 @@ class ReviewSession:
         """
         if not self.state.unfollowed or self.ct is None:
             return
-        self.history.amend(self._followed(self.state))
+        self.history.amend(with_routes(self.context, self.maps, self.state))
         self._write()
 
     # --- back and forth ----------------------------------------------------------
@@ -348,22 +324,54 @@ class ReviewSession:
 
         Raises
         ------
+        ReviewError
+            If another session has changed the case: its edits stay.
         ExportError
             If the disk refuses.
         """
+        self.history.require_current()
         self.follow_routes()
         self.maps.write(self.case_folder, self.state)
         self._maps_current = True
-        document = self.document()
-        write_review(self.case_folder, document)
-        return document
+        self._write()
+        return self.document()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether ``review.json`` and the corrected maps show the whole journal."""
+        return self._maps_current and not self._lagging
+
+    def settle(self) -> None:
+        """Write what stands in the journal only, e.g. after a crash.
+
+        Raises
+        ------
+        ReviewError, ExportError
+            As `save`.
+        """
+        if not self._maps_current:
+            self.save()
+        elif self._lagging:
+            self.history.require_current()
+            self._write()
+
+    def _is_behind(self, written: ReviewDocument | None) -> bool:
+        if written is None:
+            return self.history.journal_bytes > 0
+        if written.journal_bytes is not None:
+            return written.journal_bytes != self.history.journal_bytes
+        return written.edits != self.history.log or (
+            written.decisions != result_decisions(self.state)
+        )
 
     def _after_change(self) -> None:
         self._maps_current = not self._corrected_maps()
         self._write()
 
     def _write(self) -> None:
+        self._lagging = True
         write_review(self.case_folder, self.document())
+        self._lagging = False
 
     def _corrected_maps(self) -> tuple[MapName, ...]:
         state = self.state
@@ -374,16 +382,3 @@ class ReviewSession:
         if "materials" in state.corrected_maps or other_codes:
             names.append("materials")
         return tuple(names)
-
-
-def _modified(state: ReviewState, finding: FindingId, action: str) -> ReviewState:
-    try:
-        decision = state.decision(finding)
-    except KeyError:
-        return state
-    if decision.decision == "rejected" and finding.kind == "leak":
-        try:
-            state.leak(finding.finding_id)
-        except KeyError:
-            return state  # erased by this action
-    return state.decided(finding, "modified", action)

@@ -62,7 +62,7 @@ def result_ids(state: ReviewState) -> dict[tuple[FindingKind, str], str]:
         name = state.level_names.get(screw.level, screw.level)
         usual = screw.id == f"{screw.level}-{screw.side}"
         ids["screw", screw.id] = f"{name}-{screw.side}" if usual else screw.id
-    for index in range(len(state.cement_elsewhere)):
+    for index in range(len(state.cement_elsewhere)):  # as in the report, for good
         ids["elsewhere", elsewhere_id(index)] = elsewhere_id(index)
     return ids
 
@@ -101,6 +101,11 @@ def reviewed_findings(state: ReviewState, machine: Report) -> ReviewedFindings:
     """
     ids = result_ids(state)
     vertebrae = tuple(_vertebra(state, entry, ids) for entry in state.vertebrae)
+    away = {
+        elsewhere_id(index): entry
+        for index, entry in enumerate(state.cement_elsewhere)
+        if not _is_rejected(state, "elsewhere", elsewhere_id(index))
+    }
     screws = tuple(
         screw.model_copy(
             update={
@@ -114,11 +119,8 @@ def reviewed_findings(state: ReviewState, machine: Report) -> ReviewedFindings:
     return ReviewedFindings(
         vertebrae=vertebrae,
         screws=_with_rejected_levels(state, screws),
-        cement_elsewhere=tuple(
-            entry
-            for index, entry in enumerate(state.cement_elsewhere)
-            if not _is_rejected(state, "elsewhere", elsewhere_id(index))
-        ),
+        cement_elsewhere=tuple(away.values()),
+        elsewhere_ids=tuple(away),
         metal=state.metal,
         totals=machine.totals
         if [v.cement for v in vertebrae] == [v.cement for v in machine.vertebrae]
