@@ -8,11 +8,20 @@ from cemscope.findings import MetalKind
 from cemscope.segmentation.implants.metal import (
     MetalSettings,
     find_distant_metal,
+    map_spinal_metal,
     metal_core_level_hu,
 )
+from cemscope.segmentation.implants.screws import search_screws
 from cemscope.segmentation.scan_region import ScanRegion, box_around
-from cemscope.testing.phantom_shapes import Cylinder
-from cemscope.testing.phantoms import Contrast, Phantom, Scanner
+from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid
+from cemscope.testing.phantoms import (
+    Contrast,
+    Implant,
+    Phantom,
+    Scanner,
+    build_phantom,
+    pedicle_screw,
+)
 from cemscope.volume import CTVolume
 
 
@@ -67,3 +76,35 @@ def test_a_nail_far_from_the_spine_is_other_metal() -> None:
 def test_nothing_bright_is_no_metal() -> None:
     phantom = vertebroplasty(contrast=Contrast(cement_hu=1200.0))
     assert find_distant_metal(phantom.ct, None, MetalSettings()) == ()
+
+
+def test_cement_nearly_as_bright_as_metal_is_none_beside_a_body() -> None:
+    """Dense barium cement at low voltage reads 5,500 HU in a body and outside of it."""
+    bright = Contrast(cement_hu=5500.0, metal_hu=11000.0)
+    parts = [
+        part
+        for side in (-1, 1)
+        for part in (
+            Implant(Ellipsoid((side * 8.0, -4.0, 40.0), (6.0, 7.0, 6.0)), level="L4"),
+            *pedicle_screw(1, side),
+        )
+    ]
+    leak = Ellipsoid((-26.0, -4.0, 36.0), (2.5, 7.0, 7.0))
+    clip = Implant(Ellipsoid((28.0, -28.0, 36.0), (5.0, 5.0, 5.0)), is_metal=True)
+    phantom = build_phantom(
+        ("L5", "L4"),
+        (*parts, Implant(leak, level="L4"), clip),
+        Scanner(clip_hu=None),
+        bright,
+    )
+    region = region_of(phantom)
+    level_hu = metal_core_level_hu(region, None, MetalSettings())
+    screws = search_screws(phantom.ct, phantom.spine, level_hu).screws
+    assert len(screws) == 2
+    metal = map_spinal_metal(region, phantom.spine, screws, level_hu, MetalSettings())
+    at = region.geometry.lps_to_index(
+        np.array([[-26.0, -4.0, 36.0], [28.0, -28.0, 36.0]])
+    )
+    in_leak, in_clip = (tuple(k) for k in np.round(at).astype(int))
+    assert metal.hardware[in_leak] == 0
+    assert metal.hardware[in_clip] == 3

@@ -161,8 +161,20 @@ def test_two_screws_of_a_vertebra_share_the_narrower_size() -> None:
     assert first.shaft.radius_deviation_mm >= 0.15
 
 
+@pytest.mark.parametrize(("apart_mm", "deviation_mm"), [(0.7, 0.3), (1.2, 0.12)])
+def test_a_radius_far_beyond_its_twin_is_misread(
+    apart_mm: float, deviation_mm: float
+) -> None:
+    left, right = screw(Side.LEFT, 3.0), screw(Side.RIGHT, 3.0 + apart_mm)
+    left = replace(left, shaft=replace(left.shaft, radius_deviation_mm=deviation_mm))
+    first, second = share_sizes((left, right))
+    assert first.shaft.radius_mm == second.shaft.radius_mm < 3.0 + 0.6 * apart_mm
+    # What they differ by stays in doubt.
+    assert second.shaft.radius_deviation_mm > right.shaft.radius_deviation_mm
+
+
 def test_screws_of_two_sizes_or_levels_keep_theirs() -> None:
-    left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.75)
+    left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.3)
     assert share_sizes((left, right)) == (left, right)
     below = replace(screw(Side.RIGHT, 3.1), level="L5")
     assert share_sizes((left, below)) == (left, below)

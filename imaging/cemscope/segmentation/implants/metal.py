@@ -126,11 +126,13 @@ def map_spinal_metal(
         level_hu = _hardware_level_hu(region, heads, level_hu, settings)
     bright = region.hu >= level_hu
     in_front = np.zeros(shape, np.bool_)
+    beside = np.zeros(shape, np.bool_)
     for number, screw in enumerate(screws, start=1):
         box = box_near(region, screw, margin_mm=IN_FRONT_MM)
         distance, t = screw.distances_on(region.geometry.crop(box))
         depth = screw.metal_depth_mm(distance, t)
         shafts[box][(depth >= 0.0) & (shafts[box] == 0)] = number
+        beside[box] |= depth >= -SHAFT_RIM_MM
         in_front[box] |= (t > screw.neck_mm + 1.0) & (distance < IN_FRONT_MM)
     join_to_heads(region, spine, bright & ~in_front & (shafts == 0), heads, hardware)
     rods = find_rods(region, screws, level_hu, ceiling)
@@ -162,7 +164,8 @@ def map_spinal_metal(
     )
     if ceiling is None and level_hu >= settings.certain_level_hu * 0.4:
         # Inside a vertebra only shape tells: dense cement at 80 kVp is as bright.
-        cement = region.hu[body_voxels(region.labels, spine) & dense]
+        free = (region.hu >= settings.minimum_level_hu) & ~beside & (hardware == 0)
+        cement = region.hu[body_voxels(region.labels, spine) & free]
         certain_hu = settings.certain_level_hu
         if cement.size * region.voxel_ml >= LEAST_CEMENT_ML:
             certain_hu = max(certain_hu, ABOVE_CEMENT * float(np.median(cement)))
@@ -178,6 +181,9 @@ JOINED_SHARE = 0.6
 LEAST_CEMENT_ML, ABOVE_CEMENT = 0.1, 1.5
 """So much dense matter in bodies shows how bright this scan's cement can be; what is
 brighter than it by this factor is metal: opacifier is mixed more evenly [ours]."""
+
+SHAFT_RIM_MM = 1.5
+"""Nearer to a shaft its blur makes cement brighter."""
 
 ROD_RIM_MM, CLIPPED_ROD_RIM_MM = 1.0, 2.0
 """Blur of a rod's edge; on a clipped scan the bright side of the edge is wider."""

@@ -130,6 +130,12 @@ class AxisFit:
         """Whether no part of the shaft is surely bare: its edge may be cement's."""
         return bool(self._surely_bare().sum() < LEAST_BARE_PLANES)
 
+    @property
+    def surrounded_share(self) -> float:
+        """Brightness around the planes that tell the radius, over the shaft's own."""
+        ring = _ring_hu(self.sections, self.typical_mm)
+        return float(np.median(ring[self.bare()]) / self.plateau_hu)
+
     def _surely_bare(self) -> BoolArray:
         ring = _ring_hu(self.sections, self.typical_mm)
         bare: BoolArray = self.free & (ring < 0.35 * self.plateau_hu)

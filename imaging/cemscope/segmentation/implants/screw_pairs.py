@@ -18,6 +18,10 @@ SAME_SIZE_MM = 0.1
 SAME_SIZE_SIGMAS = 2.0
 """Radii further apart are of two sizes: these come in steps of 0.5 to 1 mm."""
 
+MOST_APART_MM, UNSURE_APART_MM, UNSURE_MM = 0.75, 0.6, 0.25
+"""Sizes are hardly ever more than a step apart: beyond the first one was misread, and
+beyond the second if one is as unsure as the third (1 sigma) [ours]."""
+
 NARROWER_COUNTS = 3.0
 """Weight of the narrower radius over that of the wider one [ours]."""
 
@@ -37,7 +41,9 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     apart = wide.radius_mm - narrow.radius_mm
     deviations = (narrow.radius_deviation_mm, wide.radius_deviation_mm)
     doubt = float(np.linalg.norm([*deviations, SAME_SIZE_MM]))
-    if apart > SAME_SIZE_SIGMAS * doubt:
+    unsure = max(deviations) >= UNSURE_MM
+    misread = apart > (UNSURE_APART_MM if unsure else MOST_APART_MM)
+    if apart > SAME_SIZE_SIGMAS * doubt and not misread:
         return screw
     weights = (NARROWER_COUNTS / deviations[0] ** 2, 1.0 / deviations[1] ** 2)
     radius = narrow.radius_mm + apart * weights[1] / sum(weights)

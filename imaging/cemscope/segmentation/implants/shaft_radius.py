@@ -126,7 +126,8 @@ def _shaft(
     shaft = fit.shaft(brightness, blur_mm, differs)
     contour = fit.contour(blur_mm)
     ceiling = brightness.ceiling_hu
-    covered = COVERED_MM if fit.in_cement else 0.0
+    bright = np.interp(fit.surrounded_share, SURROUNDED_SHARES, (0.0, 1.0))
+    covered = COVERED_MM * (1.0 if fit.in_cement else float(bright))
     groove = fit.groove()
     if ceiling is None or shaft.metal_hu <= ceiling:
         # The half value is seen. The profile would put a bright surrounding into a
@@ -179,6 +180,10 @@ HOLLOW_SHARE = 0.7
 
 COVERED_MM = 0.25
 """Standard deviation of a radius where cement covers the whole shaft [ours]."""
+
+SURROUNDED_SHARES = (0.4, 0.55)
+"""A ring around the shaft this bright, over the shaft itself, is bone, and is cement
+that may have widened or hidden it [ours: 0.1 to 0.35 in marrow]."""
 
 USUAL_BESIDE_HU = 100.0
 """Spongy bone and muscle beside a shaft: of no weight against metal."""
