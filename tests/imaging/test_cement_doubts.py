@@ -96,6 +96,17 @@ def test_streaks_as_bright_as_cement_forbid_a_volume(
     assert doubts.judged("L3", value, level, MARROW_HU) is value
 
 
+def test_a_level_beside_a_glaring_one_is_trusted_less() -> None:
+    """One metal: 45 % of the way to cement is enough where 70 % is seen next to it."""
+    nearly, far, over = 1400.0, 900.0, 2130.0
+    value = measured("L4", 2.0)
+    alone = MetalDoubts((), {"L4": nearly, "L3": far})
+    assert not alone.refused_levels(STRONG, MARROW_HU)
+    beside = MetalDoubts((), {"L4": nearly, "L3": far, "L5": over})
+    assert beside.refused_levels(STRONG, MARROW_HU) == {"L4", "L5"}
+    assert isinstance(beside.judged("L4", value, STRONG, MARROW_HU), NotAssessed)
+
+
 def test_a_screw_without_a_fit_forbids_a_volume() -> None:
     doubts = MetalDoubts((UnexplainedMetal("L4", Side.LEFT),), {})
     found = doubts.judged("L4", measured("L4", 2.0), STRONG, MARROW_HU)

@@ -11,8 +11,10 @@ from cemscope.segmentation.implants.shaft_glare import shaft_glare_hu
 from cemscope.segmentation.implants.unexplained_metal import UnexplainedMetal
 from cemscope.segmentation.scan_region import ScanRegion
 
-HALF_WAY = 0.5
-"""Streaks above half of the way from marrow to cement count as cement."""
+HALF_WAY, NEARLY_HALF_WAY = 0.5, 0.4
+"""Streaks above half of the way from marrow to cement count as cement. Where they do at
+one level, those of the same metal at other levels are not trusted much below that: how
+bright they get is known to some 10 to 20 % only [ours]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,7 @@ class MetalDoubts:
     ) -> frozenset[str]:
         """Levels without a volume, given what the scan's cement reads."""
         names = {item.level for item in self.unexplained}
-        for name, glare in self.glare_hu.items():
-            if self._glares(glare, level, marrow_hu):
-                names.add(name)
-        return frozenset(names)
+        return frozenset(names | self._glaring(level, marrow_hu))
 
     def judged(
         self,
@@ -76,16 +75,22 @@ class MetalDoubts:
                 "behind it, but no screw could be fitted: a screw would be counted as "
                 "cement"
             )
-        glare = self.glare_hu.get(name)
-        if glare is not None and self._glares(glare, level, marrow_hu):
+        if name in self._glaring(level, marrow_hu):
             return NotAssessed(
-                f"streaks beside the screws reach {glare:.0f} HU, as much as cement: "
-                "the metal is too strong for this scan"
+                f"streaks beside the screws reach {self.glare_hu[name]:.0f} HU, nearly "
+                "as much as cement: the metal is too strong for this scan"
             )
         return value
 
-    @staticmethod
-    def _glares(glare_hu: float, level: CementLevel | None, marrow_hu: float) -> bool:
-        if glare_hu < CORTICAL_BONE_MAX_HU or level is None:
-            return False
-        return glare_hu >= marrow_hu + HALF_WAY * (level.hu - marrow_hu)
+    def _glaring(self, level: CementLevel | None, marrow_hu: float) -> set[str]:
+        """Levels whose streaks cannot be told from cement."""
+        if level is None:
+            return set()
+
+        def beyond(share: float, least_hu: float) -> set[str]:
+            limit_hu = max(marrow_hu + share * (level.hu - marrow_hu), least_hu)
+            return {name for name, hu in self.glare_hu.items() if hu >= limit_hu}
+
+        if not beyond(HALF_WAY, CORTICAL_BONE_MAX_HU):
+            return set()
+        return beyond(NEARLY_HALF_WAY, 0.0)
