@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python tests/benchmarks/fuzz_dicom.py --cases 100000
 
-Other cases: ``--first-seed N``. Every case is repeatable by its corpus and seed. Exit
-status 1 at the first error that is not ours.
+Other cases: ``--first-seed N``; ``--seconds`` ends the run earlier. Every case is
+repeatable by its corpus and seed. Exit status 1 at the first error that is not ours.
 """
 
 import argparse
@@ -25,11 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
     options = parser.parse_args()
     inputs = corpora()
-    slowest, where, read = 0.0, "", 0
+    slowest, where, read, done = 0.0, "", 0, 0
+    end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(options.cases):
+            if time.monotonic() > end:
+                break
             corpus = inputs[number % len(inputs)]
             seed = options.first_seed + number // len(inputs)
             start = time.perf_counter()
@@ -39,11 +43,12 @@ def main() -> None:
                 traceback.print_exc()
                 sys.exit(f"corpus {corpus.name}, seed {seed}: not our error")
             read += volume is not None
+            done += 1
             seconds = time.perf_counter() - start
             if seconds > slowest:
                 slowest, where = seconds, f"{corpus.name}, seed {seed}"
     print(
-        f"{options.cases} cases: {read} read, {options.cases - read} refused; slowest "
+        f"{done} cases: {read} read, {done - read} refused; slowest "
         f"{slowest:.2f} s ({where}); peak memory {peak_mib():.0f} MiB"
     )
 

@@ -5,12 +5,16 @@
 SimpleITK is given a sorted list of files, and so spared the search; cemscope is given
 the folder, reads every header, checks the geometry and returns int16 Hounsfield units.
 Each reader runs in a process of its own, in turns; the time is the median of ratios of
-neighbouring runs, told with the lowest and the highest. CPU seconds are those of the
-whole process and its decoders, from the start of Python on. Memory is the peak of
-resident memory of the reading process, with its libraries; the peaks of its decoders
-are told beside it (pages that they share are counted in each) and included in the
-ratio of compressed series. Linux only. Exit status 1 if a goal fails. Run it on an
-idle machine: the decoders want a core each.
+neighbouring runs, told with the lowest and the highest. SimpleITK decodes the parts of
+a JPEG 2000 slice on all processors, so it is timed with all of them and with one.
+
+CPU seconds are those of the whole process and its decoders, from the start of Python
+on. Memory is the peak of resident memory of the reading process, with its libraries;
+the peaks of its decoders are told beside it (pages that they share are counted in each)
+and included in the ratio of compressed series. Linux only. Exit status 1 if a goal
+fails. Run it on an idle machine: the decoders want a core each. Where none is idle,
+root can run it with ``--real-time``: it then takes all processors for itself, for a
+minute or two.
 """
 
 import argparse
@@ -34,6 +38,11 @@ GOAL_RAW_TIME_RATIO = 1.3
 GOAL_JPEG2000_SPEED_UP = 1.7
 GOAL_MEMORY_RATIO = 1.5
 SIDE = 512
+
+ENCODINGS = {
+    "raw": PixelEncoding.EXPLICIT_LE,
+    "JPEG 2000": PixelEncoding.JPEG2000_LOSSLESS,
+}
 
 PREAMBLE = """
 import json, os, sys, time
@@ -69,6 +78,8 @@ report(seconds, before, array.shape, array.sum(dtype="int64"))
 """
 )
 
+ONE_CORE = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+
 CEMSCOPE = (
     PREAMBLE
     + """
@@ -96,9 +107,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cemscope beside SimpleITK: time over time, memory over the volume's."""
+    """Cemscope beside SimpleITK: time over time, memory over the volume's.
+
+    ``one_core_ratio`` is beside SimpleITK on one processor.
+    """
 
     time_ratio: float
+    one_core_ratio: float
     memory_ratio: float
 
 
@@ -140,41 +155,56 @@ def noisy_body(slices: int) -> CTVolume:
     return CTVolume(hu, geometry, acquisition=Acquisition(120.0, "Br40", 1.0))
 
 
-def compare(
-    name: str, slices: int, repeats: int, encoding: PixelEncoding
-) -> Comparison:
-    """Let both readers read one series in turns, and print their figures."""
+def compare(name: str, slices: int, options: argparse.Namespace) -> Comparison:
+    """Let the readers read one series in turns, and print their figures."""
+    readers = {
+        "SimpleITK": SIMPLEITK,
+        "SimpleITK on one core": f"{ONE_CORE}\n{SIMPLEITK}",
+        "cemscope": CEMSCOPE,
+    }
+    runs: dict[str, list[Run]] = {reader: [] for reader in readers}
     with tempfile.TemporaryDirectory(prefix="cemscope-benchmark-") as scratch:
         folder = Path(scratch)
-        options = WriteOptions(encoding, rescale_intercept=-1024.0)
-        write_series(noisy_body(slices), folder, options=options)
-        theirs, ours = [], []
-        for _ in range(repeats):
-            theirs.append(run(SIMPLEITK, folder))
-            ours.append(run(CEMSCOPE, folder))
-        for mine in ours:
-            assert mine.check == theirs[0].check, "the readers disagree"
-    ratios = [m.seconds / o.seconds for m, o in zip(ours, theirs, strict=True)]
+        encoding = ENCODINGS[name]
+        stored = WriteOptions(encoding, rescale_intercept=-1024.0)
+        write_series(noisy_body(slices), folder, options=stored)
+        if options.real_time:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        for _ in range(options.repeats):
+            for reader, program in readers.items():
+                runs[reader].append(run(program, folder))
+        if options.real_time:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    ours = runs["cemscope"]
+    assert len({one.check for some in runs.values() for one in some}) == 1, (
+        "the readers disagree"
+    )
     volume_mib = slices * SIDE * SIDE * 2 / 1024**2
-    for reader, runs in (("SimpleITK", theirs), ("cemscope", ours)):
-        seconds = statistics.median(r.seconds for r in runs)
-        cpu_seconds = statistics.median(r.cpu_seconds for r in runs)
-        above = max(r.peak_mib - r.base_mib for r in runs)
-        peak = max(r.peak_mib for r in runs)
-        decoders = max(r.decoders_mib for r in runs)
+    for reader, some in runs.items():
+        seconds = statistics.median(r.seconds for r in some)
+        cpu_seconds = statistics.median(r.cpu_seconds for r in some)
+        above = max(r.peak_mib - r.base_mib for r in some)
+        peak = max(r.peak_mib for r in some)
+        decoders = max(r.decoders_mib for r in some)
         print(
             f"{name}, {slices} slices, {reader}: {seconds:.2f} s, {cpu_seconds:.2f} s "
             f"of CPU; peak {peak:.0f} MiB, decoders {decoders:.0f} MiB; "
             f"{above:.0f} MiB above start = {above / volume_mib:.2f} x the volume"
         )
-    ratio = statistics.median(ratios)
+    medians = []
+    for other in ("SimpleITK", "SimpleITK on one core"):
+        ratios = [m.seconds / o.seconds for m, o in zip(ours, runs[other], strict=True)]
+        medians.append(statistics.median(ratios))
+        print(
+            f"{name}, cemscope beside {other}: time ratio {medians[-1]:.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f}), speed-up "
+            f"{1 / medians[-1]:.2f} ({1 / max(ratios):.2f} to {1 / min(ratios):.2f})"
+        )
     whole = max(r.peak_mib + r.decoders_mib for r in ours) / volume_mib
     print(
-        f"{name}: time ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), "
-        f"speed-up {1 / ratio:.2f} ({1 / max(ratios):.2f} to {1 / min(ratios):.2f}); "
-        f"all processes {whole:.2f} x the volume; load {os.getloadavg()[0]:.1f}"
+        f"{name}: all processes {whole:.2f} x the volume; load {os.getloadavg()[0]:.1f}"
     )
-    return Comparison(ratio, whole)
+    return Comparison(*medians, whole)
 
 
 def main() -> None:
@@ -182,14 +212,10 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=600)
     parser.add_argument("--compressed-slices", type=int, default=300)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--real-time", action="store_true")
     options = parser.parse_args()
-    raw = compare("raw", options.slices, options.repeats, PixelEncoding.EXPLICIT_LE)
-    packed = compare(
-        "JPEG 2000",
-        options.compressed_slices,
-        options.repeats,
-        PixelEncoding.JPEG2000_LOSSLESS,
-    )
+    raw = compare("raw", options.slices, options)
+    packed = compare("JPEG 2000", options.compressed_slices, options)
     goals = (
         (
             f"raw time ratio <= {GOAL_RAW_TIME_RATIO}",
@@ -198,6 +224,11 @@ def main() -> None:
         (
             f"JPEG 2000 speed-up >= {GOAL_JPEG2000_SPEED_UP}",
             1.0 / packed.time_ratio >= GOAL_JPEG2000_SPEED_UP,
+        ),
+        (
+            f"JPEG 2000 speed-up over SimpleITK on one core >= "
+            f"{GOAL_JPEG2000_SPEED_UP}",
+            1.0 / packed.one_core_ratio >= GOAL_JPEG2000_SPEED_UP,
         ),
         (
             f"peak memory of the process <= {GOAL_MEMORY_RATIO} x the volume (raw)",

@@ -74,8 +74,10 @@ Sizes are checked before anything is allocated, and can be changed under
 64 MiB per header, 2 GiB per compressed object, 128 MiB per deflated data set; in a zip
 200,000 files, 64 GiB unpacked, 200 times the packed size. Zip archives are never
 unpacked to disk, and names in a DICOMDIR are never opened. Compressed slices are
-decoded in processes of their own with 3 GiB of memory and 60 s per slice: a codec that
-crashes or hangs costs one error message.
+decoded in processes of their own, one per processor and at most 8, with 1 GiB of memory
+(on Linux) and 60 s per slice: a codec that crashes or hangs costs one error message,
+and after damaged slices that took so long together no other one is tried. The
+processes end with the reader, also if it is interrupted or killed.
 
 What no reader can see: bytes changed inside pixels that still decode, a first or last
 slice that was never sent (unless a DICOMDIR lists it), and positions that are wrong in

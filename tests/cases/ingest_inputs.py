@@ -73,6 +73,14 @@ def _one_id_two_births(folder: Path) -> Path:
     return folder
 
 
+def _patients_in_one_series(folder: Path) -> Path:
+    """As a wrong merge in an archive, or one made-up UID for all patients."""
+    slices = datasets()
+    for dataset in slices[12:]:
+        dataset.PatientID = "PHANTOM-TWO"
+    return save(slices, folder / "ct")
+
+
 def _with_directory(listed: Sequence[Dataset], folder: Path) -> Path:
     save(datasets(), folder / "ct")
     names = [["CT", f"{i:04d}"] for i in range(len(listed))]
@@ -191,6 +199,13 @@ REFUSED_INPUTS = (
         _two_patients,
         MixedSeriesError,
         ("2 patients", "Name one series", "ask the PACS whose images"),
+    ),
+    RefusedCase(
+        "patients_in_one_series",
+        "slices of two patients under one series UID",
+        _patients_in_one_series,
+        MixedSeriesError,
+        ("slices of 2 patients", "Ask the PACS whose images"),
     ),
     RefusedCase(
         "two_births",

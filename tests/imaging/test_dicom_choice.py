@@ -97,6 +97,16 @@ def test_de_identified_series_are_not_taken_for_two_patients(tmp_path: Path) -> 
     assert {n.code for n in choice.chosen.notices} == {"series_tie"}
 
 
+def test_slices_that_lack_a_number_are_of_the_same_patient(tmp_path: Path) -> None:
+    slices = datasets()
+    for dataset in slices[::3]:
+        dataset.PatientID = dataset.PatientSex = ""
+    slices[5].PatientID = f" {slices[5].PatientID.lower()}"
+    ct = read_series(save(slices, tmp_path / "ct"))
+    assert ct.geometry.shape[0] == 20
+    assert not ct.notices
+
+
 @pytest.mark.parametrize(
     ("patients", "numbers"),
     [

@@ -1,12 +1,16 @@
 """JPEG 2000 without pydicom: the same values, and only where nothing needs repair."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.encaps import get_frame
+from openjpeg.utils import encode_array
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import JPEG2000Lossless
 
 from cases.series import SIGNED_12, datasets, phantom_ct, save
 from cemscope.dicom import InputLimits, ReadSettings, read_series
@@ -68,6 +72,60 @@ def test_whatever_differs_from_the_header_goes_to_pydicom(
 ) -> None:
     codestream, request, _ = _slice(tmp_path / "ct", signed=False)
     assert not is_plain_jpeg2000(codestream, {**request, **change})
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWords:
+    """A codestream that stores the words of its header under another name."""
+
+    name: str
+    header_signed: bool
+    header_bits: int
+    stream_signed: bool
+    stream_bits: int
+    intercept: float = -1024.0
+
+
+OTHER_WORDS = (
+    OtherWords("signed header, unsigned stream", True, 16, False, 16, 0.0),
+    OtherWords("unsigned header, signed stream", False, 16, True, 16, -33000.0),
+    OtherWords("12 bits, signed header, unsigned stream", True, 12, False, 12, 0.0),
+    OtherWords("12 bits in a header of 16", False, 16, False, 12),
+    OtherWords("13 signed bits in a header of 16", True, 16, True, 13, 0.0),
+    OtherWords("16 bits in a header of 12", False, 12, False, 16),
+)
+
+
+@pytest.mark.parametrize("words", OTHER_WORDS, ids=lambda w: w.name)
+def test_signs_and_bits_that_differ_are_put_right(
+    words: OtherWords, tmp_path: Path
+) -> None:
+    """Archives recompress and change headers: 65,536 HU apart if taken literally."""
+    ct = phantom_ct((5, 40, 36), (2.5, 0.8, 0.7))
+    hu = np.clip(ct.hu, -1000, 2047).astype(np.int16)
+    options = WriteOptions(
+        signed=words.header_signed, rescale_intercept=words.intercept
+    )
+    slices = datasets(replace(ct, hu=hu), options=options)
+    for dataset in slices:
+        # The lowest bits of the stored words, which mean the same in both.
+        stored = np.frombuffer(dataset.PixelData, "<u2").reshape(40, 36)
+        stored = stored & np.uint16(2**words.stream_bits - 1)
+        if words.stream_signed:
+            unused = 16 - words.stream_bits
+            stored = (stored << unused).view(np.int16) >> unused
+        stream = encode_array(
+            stored, bits_stored=words.stream_bits, photometric_interpretation=2
+        )
+        dataset.PixelData = encapsulate([bytes(stream)])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.BitsStored, dataset.HighBit = words.header_bits, words.header_bits - 1
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    (tmp_path / "ct").mkdir()
+    for number, dataset in enumerate(slices):
+        dataset.save_as(tmp_path / "ct" / str(number), enforce_file_format=True)
+    np.testing.assert_array_equal(read_series(tmp_path / "ct").hu, hu)
 
 
 @pytest.mark.parametrize("length", [0, 3, 12, 41])

@@ -9,8 +9,15 @@ import pytest
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
+from cases.ingest_inputs import INPUT_CASES, OTHER_PATIENT, REFUSED_INPUTS
+from cases.ingest_read import ReadCase
+from cases.ingest_refused import RefusedCase
 from cases.series import BROKEN_SERIES, BrokenSeries, datasets, phantom_ct, save
 from cemscope.dicom import SeriesSummary, list_series, read_series
+from cemscope.dicom.files import InputFiles
+from cemscope.dicom.patient_key import read_patient_key
+from cemscope.dicom.patient_match import compare_patients
+from cemscope.dicom.patient_pseudonym import read_patient_pseudonym
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.errors import CemscopeError
 from cemscope.testing.dicom_writer import PixelEncoding, WriteOptions
@@ -247,6 +254,74 @@ def test_a_name_in_capitals_for_a_code_is_not_quoted(tmp_path: Path) -> None:
     with pytest.raises(CemscopeError, match="found UNKNOWN") as refusal:
         read_series(save(slices, tmp_path / "ct"))
     assert "CANARY" not in str(refusal.value)
+
+
+def _replant(folder: Path) -> None:
+    """Put the canary into a written input; patients that differ still do."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.suffix == ".zip":
+            continue
+        with silenced_pydicom():
+            dataset = pydicom.dcmread(path)
+            number = f"{CANARY} {dataset.get('PatientID', '')}"
+            if "DirectoryRecordSequence" in dataset:
+                for record in dataset.DirectoryRecordSequence:
+                    record.PatientName = record.PatientID = f"{CANARY}^Jane"
+            else:
+                _plant([dataset], PERSON_GROUPS)
+                dataset.PatientID = number
+            dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    "case", [*INPUT_CASES, *REFUSED_INPUTS], ids=lambda case: case.name
+)
+def test_no_word_on_patients_or_media_names_one(
+    case: ReadCase | RefusedCase,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Marks of patients, notices on media and archives, choices and refusals."""
+    caplog.set_level(logging.DEBUG)
+    path = case.write(tmp_path / f"{CANARY}^Jane")
+    _replant(tmp_path)
+    if isinstance(case, ReadCase):
+        volume = read_series(path)
+        said = str((volume.notices, volume.acquisition, volume.source))
+        assert tuple(n.code for n in volume.notices) == case.notices
+    else:
+        with pytest.raises(case.error) as refusal:
+            read_series(path)
+        said = f"{refusal.value!r} {refusal.value.__cause__!r}"
+    for options in ([], ["--json"], ["-vv"]):
+        main(["inspect", str(path), *options])
+    captured = capfd.readouterr()
+    assert captured.out + captured.err
+    assert CANARY not in said + caplog.text + captured.out + captured.err
+
+
+def test_pseudonyms_and_comparisons_tell_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    first, second = _plant(datasets()), _plant(datasets(identity=OTHER_PATIENT))
+    for dataset in second:
+        dataset.PatientID = f"{CANARY} two"
+    series = [
+        list_series(save(slices, tmp_path / CANARY / name))[0]
+        for name, slices in (("one", first), ("two", second))
+    ]
+    said = repr(compare_patients(*series))
+    for one in series:
+        header = one.headers[0]
+        with InputFiles(header.entry.path) as files:
+            pseudonym = read_patient_pseudonym(header, files, b"salt")
+            said += repr((pseudonym, read_patient_key(header, files, b"salt")))
+            assert pseudonym.number
+        said += repr(one.patient) + repr(read_series(one).source)
+    captured = capfd.readouterr()
+    assert CANARY not in said + caplog.text + captured.out + captured.err
 
 
 def test_inspect_says_nothing_of_the_patient(

@@ -28,18 +28,22 @@ def _tag(name: str) -> BaseTag:
 
 
 @lru_cache(maxsize=4096)
-def _converted(element: RawDataElement) -> Any:
+def _converted(
+    tag: BaseTag, vr: str | None, value: bytes, is_implicit: bool, is_little: bool
+) -> Any:
     """Value of an element; the slices of a series share most of their elements."""
+    # Where the element stood in its file does not belong to its value.
+    element = RawDataElement(tag, vr, len(value), value, 0, is_implicit, is_little)
     return convert_raw_data_element(element).value
 
 
 def _value(level: Dataset, element: Any, tag: BaseTag) -> Any:
     if not isinstance(element, RawDataElement):
         return element.value
-    if element.value is None or len(element.value) > _MAX_CACHED_BYTES:
+    found, vr, _, value, _, is_implicit, is_little, *_ = element
+    if value is None or len(value) > _MAX_CACHED_BYTES:
         return level[tag].value
-    # Where the element stood in its file does not belong to its value.
-    return _converted(element._replace(value_tell=0))
+    return _converted(found, vr, value, is_implicit, is_little)
 
 
 def registered_name(uid: str) -> str:
@@ -61,6 +65,11 @@ class AttributeReader:
 
     def __init__(self, levels: tuple[Dataset, ...]) -> None:
         self._levels = [(level, dict(level.items())) for level in levels]
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is there, be it empty or unreadable."""
+        tag = _tag(name)
+        return any(tag in elements for _, elements in self._levels)
 
     def value(self, name: str) -> Any:
         """Raw value; None where missing, empty or unreadable."""

@@ -12,6 +12,7 @@ from cemscope.dicom.decoding import require_pixels
 from cemscope.dicom.header import CT_CLASSES, SliceHeader
 from cemscope.dicom.limits import GIB, InputLimits
 from cemscope.dicom.parts import LOCALIZER, SeriesPart, slice_name
+from cemscope.dicom.patient_marks import patient_numbers
 from cemscope.dicom.series_finding import FindingCode, SeriesFinding
 from cemscope.dicom.stack import orthonormal_axes
 from cemscope.dicom.stack_steps import percent_words
@@ -51,6 +52,15 @@ def content_findings(
     findings = _kind_findings(first)
     if any(f.code is FindingCode.NOT_CT for f in findings):
         return tuple(findings)
+    patients = max(patient_numbers(dict.fromkeys(h.patient for h in headers)))
+    if patients > 1:
+        findings.append(
+            SeriesFinding(
+                FindingCode.SEVERAL_PATIENTS,
+                f"slices of {patients} patients share the series, as patient ID, "
+                "birth date or sex differ",
+            )
+        )
     if part.stack is None:
         findings.append(_missing_geometry(headers))
     findings += _size_findings(headers, limits)

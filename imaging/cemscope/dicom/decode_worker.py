@@ -13,6 +13,7 @@ uint32, and as many bytes: the stored values, or two uint32 with rows and column
 import json
 import logging
 import os
+import signal
 import struct
 import sys
 import warnings
@@ -135,17 +136,44 @@ def _decode_with_pydicom(
     return DECODED, array.astype("<i2" if request["signed"] else "<u2").tobytes()
 
 
-def _limit_memory(mebibytes: int) -> None:
+def limit_memory(mebibytes: int) -> bool:
+    """Take a limit on memory, as far as the system lets a process.
+
+    Returns
+    -------
+    bool
+        False where it does not: Windows has no such limit, and macOS refuses one
+        below what a process maps at its start. The sizes that headers and
+        codestreams claim are checked there all the same.
+    """
     try:
         import resource
     except ImportError:  # Windows
-        return
-    limit = mebibytes * 1024**2
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        return False
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit = mebibytes * 1024**2
+        _, highest = resource.getrlimit(resource.RLIMIT_AS)
+        if highest != resource.RLIM_INFINITY:
+            # Of a cluster's job, say; nobody may raise it.
+            limit = min(limit, highest)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
+def _end_after(seconds: float) -> None:
+    """End this process later, even inside a C library; 0 takes it back.
+
+    The reader ends a decoder that takes too long. Should the reader be gone by then,
+    nobody else would.
+    """
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def serve(source: BinaryIO, sink: BinaryIO, timeout_s: float = 0.0) -> None:
     """Answer requests until the source ends."""
     while True:
         head = source.read(REQUEST.size)
@@ -154,10 +182,12 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         text_length, length = REQUEST.unpack(head)
         request = json.loads(source.read(text_length))
         codestream = source.read(length)
+        _end_after(timeout_s)
         try:
             kind, answer = decode(codestream, request)
         except BaseException:  # noqa: BLE001 - Rust panics are no Exception
             kind, answer = UNREADABLE, b""
+        _end_after(0.0)
         sink.write(ANSWER.pack(kind, len(answer)))
         sink.write(answer)
         sink.flush()
@@ -174,16 +204,21 @@ def _load_decoder(transfer_syntax_uid: str) -> None:
 def main() -> None:
     """Serve on stdin and stdout.
 
-    The arguments are the memory limit in MiB and the transfer syntax expected.
+    The arguments are the memory limit in MiB, the seconds for one slice, and the
+    transfer syntax expected.
     """
-    _limit_memory(int(sys.argv[1]))
+    # Ctrl-C reaches all processes of a terminal. The reader answers it, and closes
+    # the pipes; a slice that was broken off must not look like a damaged one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_memory(int(sys.argv[1]))
+    timeout_s = float(sys.argv[2])
     warnings.simplefilter("ignore")
     logging.disable()
     # What a library prints may not mix with the answers.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    _load_decoder(sys.argv[2])
-    serve(sys.stdin.buffer, sink)
+    _load_decoder(sys.argv[3])
+    serve(sys.stdin.buffer, sink, timeout_s)
 
 
 if __name__ == "__main__":

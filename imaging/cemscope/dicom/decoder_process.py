@@ -10,10 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from pydicom.uid import (
     JPEG2000,
+    AllTransferSyntaxes,
     JPEG2000Lossless,
     JPEGLSLossless,
     JPEGLSNearLossless,
@@ -37,8 +39,20 @@ _FAST_PLUGINS = {
 2000 45 instead of 53 ms."""
 
 _PIPE_BYTES = 2**20
+"""A slice of 512 x 512 passes a pipe of this size at once (0.5 MiB)."""
+
+_MOST_DECODERS = 8
+"""Eight read 600 slices in two to three seconds; each takes 35 MiB, and damage can
+drive each to its limit of memory."""
+
+_GRACE_S = 10.0
+"""How much later a decoder ends itself than its reader would end it."""
 
 _CANNOT_DECODE = "the decoder cannot read the pixels"
+
+
+class NoDecoderError(UnreadablePixelsError):
+    """No process can be started: nothing is wrong with the pixels."""
 
 
 class DecoderProcess:
@@ -61,19 +75,30 @@ class DecoderProcess:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        self._process = subprocess.Popen(  # noqa: S603 - our own script
-            [
-                *(sys.executable, "-P", str(Path(decode_worker.__file__))),
-                str(int(limits.decoder_memory_gib * 1024)),
-                transfer_syntax_uid,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            # A slice passes a pipe of this size at once (0.5 MiB); Linux only.
-            pipesize=_PIPE_BYTES,
-        )
+        # Headers can name anything as their syntax; a command line shows in lists.
+        known = transfer_syntax_uid in AllTransferSyntaxes
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own script
+                [
+                    *(sys.executable, "-P", "-S", str(Path(decode_worker.__file__))),
+                    str(int(limits.decoder_memory_gib * 1024)),
+                    str(limits.decoder_timeout_s + _GRACE_S),
+                    transfer_syntax_uid if known else "",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError:
+            raise NoDecoderError(
+                "no process to decode the pixels can be started: this computer allows "
+                "no more processes or memory. Close other programs, or set "
+                "reading.limits.decoder_processes to 1"
+            ) from None
+        _widen(self._process.stdin)
+        _widen(self._process.stdout)
 
     @property
     def is_alive(self) -> bool:
@@ -101,10 +126,12 @@ class DecoderProcess:
             kind, answer = self._ask(codestream, pixels, shape)
         except (OSError, EOFError):
             self.close()
-            reason = "the decoder crashed on the pixels"
             if self._timed_out:
                 seconds = self._limits.decoder_timeout_s
-                reason = f"decoding the pixels took over {seconds:g} s"
+                raise UnreadablePixelsError(
+                    f"decoding the pixels took over {seconds:g} s"
+                ) from None
+            reason = "the decoder crashed on the pixels"
             raise UnreadablePixelsError(reason) from None
         finally:
             timer.cancel()
@@ -154,9 +181,13 @@ class DecoderProcess:
         self._timed_out = True
         self._process.kill()
 
+    def kill(self) -> None:
+        """End the process under a slice; whoever waits for that gets an error."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
+        self.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
@@ -175,9 +206,10 @@ def decoder_count(limits: InputLimits) -> int:
     if limits.decoder_processes:
         return limits.decoder_processes
     try:
-        return len(os.sched_getaffinity(0))
+        processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+        processors = os.cpu_count() or 1
+    return min(processors, _MOST_DECODERS)
 
 
 def start_decoders(limits: InputLimits, transfer_syntax_uid: str) -> None:
@@ -195,7 +227,7 @@ def start_decoders(limits: InputLimits, transfer_syntax_uid: str) -> None:
     for _ in range(decoder_count(limits) - _idle.qsize()):
         try:
             _idle.put(DecoderProcess(limits, transfer_syntax_uid))
-        except OSError:
+        except NoDecoderError:
             return
 
 
@@ -203,7 +235,13 @@ def start_decoders(limits: InputLimits, transfer_syntax_uid: str) -> None:
 def borrowed_decoder(
     limits: InputLimits, transfer_syntax_uid: str
 ) -> Iterator[DecoderProcess]:
-    """Lend a decoder process; it is kept for the next slice or series."""
+    """Lend a decoder process; it is kept for the next slice or series.
+
+    Raises
+    ------
+    NoDecoderError
+        If none is idle and none can be started.
+    """
     decoder = _idle_decoder(limits) or DecoderProcess(limits, transfer_syntax_uid)
     try:
         yield decoder
@@ -227,6 +265,17 @@ def _idle_decoder(limits: InputLimits) -> DecoderProcess | None:
         if decoder.serves(limits):
             return decoder
         decoder.close()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Make a pipe large; on Linux, and while the user's share of pipes lasts."""
+    try:
+        import fcntl
+
+        if pipe is not None:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
+        return
 
 
 def _forget_idle() -> None:

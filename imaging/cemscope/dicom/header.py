@@ -5,7 +5,7 @@ Enhanced multi-frame objects give one `SliceHeader` per frame.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import (
@@ -19,6 +19,7 @@ from cemscope.dicom.attributes import AttributeReader
 from cemscope.dicom.code_terms import MODALITIES, RESCALE_TYPES
 from cemscope.dicom.files import FileEntry
 from cemscope.dicom.limits import InputLimits
+from cemscope.dicom.patient_marks import PatientMarks, patient_marks
 from cemscope.dicom.pixel_format import PixelElement, PixelFormat
 
 CT_CLASSES = frozenset(
@@ -58,7 +59,8 @@ class SliceHeader:
 
     ``None`` or "" stands for what the header does not say; UIDs are "" then.
     Descriptions and everything about the patient stay unread, except that the
-    series description is searched for metal artefact reduction.
+    series description is searched for metal artefact reduction, and that marks are
+    kept which tell patients apart and name nobody.
 
     Attributes
     ----------
@@ -102,6 +104,7 @@ class SliceHeader:
     metal_artifact_reduction: bool
     pixels: PixelFormat
     pixel_element: PixelElement | None
+    patient: PatientMarks = field(repr=False)
 
 
 def slice_headers(
@@ -120,18 +123,22 @@ def slice_headers(
         Of any kind, with header values in its text, if the file is damaged.
     """
     source = AttributeReader((dataset,))
-    sop_class = sop_class_uid(dataset)
-    if "Modality" not in dataset or (sop_class in CT_CLASSES and "Rows" not in dataset):
+    file = _File(entry, pixel_element, AttributeReader((dataset.file_meta,)))
+    sop_class = _sop_class_uid(source, file.meta)
+    if not source.has("Modality") or (
+        sop_class in CT_CLASSES and not source.has("Rows")
+    ):
         raise HeaderError("the header ends before it says what the object is")
     frames = source.integer("NumberOfFrames") or 1
     if not 1 <= frames <= limits.max_slices:
         raise HeaderError(
             f"an object claims {frames} frames, expected at most {limits.max_slices}"
         )
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
-    place = (entry, pixel_element)
-    if sop_class not in CT_CLASSES or not per_frame:
-        yield _slice_header(dataset, (dataset,), place, (0, frames))
+    per_frame = None
+    if sop_class in CT_CLASSES and source.has("PerFrameFunctionalGroupsSequence"):
+        per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    if not per_frame:
+        yield _slice_header(source, file, sop_class, (0, frames))
         return
     if len(per_frame) != frames:
         raise HeaderError(
@@ -141,14 +148,26 @@ def slice_headers(
     common = _flatten(shared[0]) if shared else ()
     for index in range(frames):
         levels = (*_flatten(per_frame[index]), *common, dataset)
-        yield _slice_header(dataset, levels, place, (index, frames))
+        yield _slice_header(AttributeReader(levels), file, sop_class, (index, frames))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What all slices of a file share: where it lies, and its file meta group."""
+
+    entry: FileEntry
+    pixel_element: PixelElement | None
+    meta: AttributeReader
 
 
 def sop_class_uid(dataset: FileDataset) -> str:
     """Read what kind of object it is, from the file meta group if need be."""
-    return AttributeReader((dataset,)).uid("SOPClassUID") or AttributeReader(
-        (dataset.file_meta,)
-    ).uid("MediaStorageSOPClassUID")
+    meta = AttributeReader((dataset.file_meta,))
+    return _sop_class_uid(AttributeReader((dataset,)), meta)
+
+
+def _sop_class_uid(source: AttributeReader, meta: AttributeReader) -> str:
+    return source.uid("SOPClassUID") or meta.uid("MediaStorageSOPClassUID")
 
 
 def _flatten(group: Dataset) -> tuple[Dataset, ...]:
@@ -159,14 +178,8 @@ def _flatten(group: Dataset) -> tuple[Dataset, ...]:
 
 
 def _slice_header(
-    dataset: FileDataset,
-    levels: tuple[Dataset, ...],
-    place: tuple[FileEntry, PixelElement | None],
-    frame: tuple[int, int],
+    source: AttributeReader, file: _File, sop_class: str, frame: tuple[int, int]
 ) -> SliceHeader:
-    """Read a slice; ``levels`` are searched in turn for each attribute."""
-    meta = dataset.file_meta
-    source = AttributeReader(levels)
     image_type = source.words("FrameType") or source.words("ImageType")
     kernel = "\\".join(source.words("ConvolutionKernel")) or None
     hints = "\n".join((*image_type, kernel or "", source.text("SeriesDescription")))
@@ -183,12 +196,12 @@ def _slice_header(
     ):
         spacing = None
     return SliceHeader(
-        entry=place[0],
+        entry=file.entry,
         frame_index=frame[0],
         frame_count=frame[1],
-        sop_class_uid=sop_class_uid(dataset),
+        sop_class_uid=sop_class,
         sop_instance_uid=source.uid("SOPInstanceUID")
-        or AttributeReader((meta,)).uid("MediaStorageSOPInstanceUID"),
+        or file.meta.uid("MediaStorageSOPInstanceUID"),
         study_instance_uid=source.uid("StudyInstanceUID"),
         series_instance_uid=source.uid("SeriesInstanceUID"),
         frame_of_reference_uid=source.uid("FrameOfReferenceUID"),
@@ -213,8 +226,9 @@ def _slice_header(
         manufacturer=source.text("Manufacturer") or None,
         acquisition_date=_date(source),
         metal_artifact_reduction=_METAL_REDUCTION.search(hints) is not None,
-        pixels=_pixel_format(dataset, source, place[0].deflated),
-        pixel_element=place[1],
+        pixels=_pixel_format(source, file),
+        pixel_element=file.pixel_element,
+        patient=patient_marks(source),
     )
 
 
@@ -238,15 +252,13 @@ def _first_number(source: AttributeReader, *names: str) -> str:
     return ""
 
 
-def _pixel_format(
-    dataset: FileDataset, source: AttributeReader, is_deflated: bool
-) -> PixelFormat:
+def _pixel_format(source: AttributeReader, file: _File) -> PixelFormat:
     signed = source.integer("PixelRepresentation") == 1
     bits = _bits(source, "BitsAllocated")
     return PixelFormat(
         transfer_syntax_uid=str(DeflatedExplicitVRLittleEndian)
-        if is_deflated
-        else AttributeReader((dataset.file_meta,)).uid("TransferSyntaxUID"),
+        if file.entry.deflated
+        else file.meta.uid("TransferSyntaxUID"),
         bits_allocated=bits,
         bits_stored=_bits(source, "BitsStored"),
         signed=signed,

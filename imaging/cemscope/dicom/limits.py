@@ -33,11 +33,13 @@ class InputLimits:
         Unpacked size over packed size from which an archive over 1 GiB counts as a
         bomb. CT packs to a half or a third; even empty air stays below.
     decoder_memory_gib : float
-        Memory of one decoder process (not enforced on Windows).
+        Memory of one decoder process (not enforced on Windows and macOS). A slice of
+        4096 x 4096 needs 0.3.
     decoder_timeout_s : float
-        Time for one compressed slice; they take 0.01 to 0.5 s.
+        Time for one compressed slice; they take 0.01 to 0.5 s. After slices that
+        took so long together and could not be decoded no other one is tried.
     decoder_processes : int
-        Compressed slices decoded at the same time; 0: one per processor.
+        Compressed slices decoded at the same time; 0: one per processor, at most 8.
     """
 
     max_rows_columns: int = 4096
@@ -49,6 +51,6 @@ class InputLimits:
     max_archive_files: int = 200_000
     max_archive_gib: float = 64.0
     max_archive_ratio: float = 200.0
-    decoder_memory_gib: float = 3.0
+    decoder_memory_gib: float = 1.0
     decoder_timeout_s: float = 60.0
     decoder_processes: int = 0

@@ -4,13 +4,10 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
-import pydicom
-
 from cemscope.dicom.attributes import AttributeReader
-from cemscope.dicom.files import READ_ERRORS, InputFiles
-from cemscope.dicom.header import SliceHeader
 
 _SALT = secrets.token_bytes(32)
 """Of this process: marks mean nothing to another one."""
@@ -44,26 +41,8 @@ class PatientMarks:
 UNKNOWN_PATIENT = PatientMarks()
 
 
-def read_patient_marks(header: SliceHeader, files: InputFiles) -> PatientMarks:
-    """Read the marks of the patient of a slice; call it within `silenced_pydicom`.
-
-    Parameters
-    ----------
-    header
-        Any slice of the series.
-    files
-        The open input it comes from.
-    """
-    try:
-        with files.open(header.entry) as stream:
-            dataset = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=list(_TAGS), force=True
-            )
-    except READ_ERRORS:
-        return UNKNOWN_PATIENT
-    except Exception:  # noqa: BLE001 - pydicom raises anything on damage
-        return UNKNOWN_PATIENT
-    source = AttributeReader((dataset,))
+def patient_marks(source: AttributeReader) -> PatientMarks:
+    """Make the marks of the patient that a header names."""
     return PatientMarks(*(_mark(source.text(name)) for name in _TAGS))
 
 
@@ -82,6 +61,7 @@ def patient_numbers(patients: Iterable[PatientMarks]) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+@lru_cache(maxsize=256)
 def _mark(text: str) -> str:
     folded = " ".join(text.split()).casefold()
     return hmac.new(_SALT, folded.encode(), sha256).hexdigest() if folded else ""

@@ -61,8 +61,9 @@ def compare_patients(first: SeriesSummary, second: SeriesSummary) -> PatientComp
         if a and b and a != b
     ]
     if different:
+        verb = "differs" if len(different) == 1 else "differ"
         return PatientComparison(
-            PatientMatch.DIFFERENT, f"{' and '.join(different)} differ"
+            PatientMatch.DIFFERENT, f"{' and '.join(different)} {verb}"
         )
     if one.key and other.key:
         return PatientComparison(PatientMatch.SAME, "the patient IDs are equal")

@@ -21,7 +21,7 @@ from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series import SeriesSummary, list_series
 from cemscope.dicom.stack import StackSettings
 from cemscope.dicom.suitability import choose_series
-from cemscope.dicom.voxels import VoxelReader
+from cemscope.dicom.voxels import NOT_TRIED, VoxelReader
 from cemscope.errors import UnreadablePixelsError
 from cemscope.geometry import VoxelGeometry
 from cemscope.volume import CTVolume, HUArray, Notice, SeriesSource
@@ -128,13 +128,16 @@ def _read_voxels(
         results = reader.read(series.headers, done)
     failed = [r for r in results if r.conversion is None]
     if failed:
+        tried = [r for r in failed if r.failure != NOT_TRIED]
         # Decoders finish in any order; the message is the same each time.
-        first = min(failed, key=lambda r: series.headers.index(r.header))
+        first = min(tried, key=lambda r: series.headers.index(r.header))
+        left = len(failed) - len(tried)
+        untried = f"; {left} slices were not tried" if left else ""
         raise UnreadablePixelsError(
-            f"the pixels of {len(failed)} of {len(results)} slices of series "
+            f"the pixels of {len(tried)} of {len(results)} slices of series "
             f"{series.name} are unreadable; first: {slice_name(first.header)}, "
-            f"{first.failure}. Ask the PACS to send the series again; compare the "
-            "number of images and the size of the files."
+            f"{first.failure}{untried}. Ask the PACS to send the series again; compare "
+            "the number of images and the size of the files."
         )
     return hu, [r.conversion for r in results if r.conversion is not None]
 

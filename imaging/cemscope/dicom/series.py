@@ -19,11 +19,7 @@ from cemscope.dicom.input_notices import input_notices, nothing_found, part_noti
 from cemscope.dicom.kernel import KernelSharpness, kernel_sharpness
 from cemscope.dicom.limits import InputLimits
 from cemscope.dicom.parts import SeriesPart, series_parts
-from cemscope.dicom.patient_marks import (
-    UNKNOWN_PATIENT,
-    PatientMarks,
-    read_patient_marks,
-)
+from cemscope.dicom.patient_marks import UNKNOWN_PATIENT, PatientMarks
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.dicom.series_finding import (
     FindingCode,
@@ -238,7 +234,6 @@ def scan_input(
                 _summary(
                     part,
                     files.limits,
-                    read_patient_marks(part.headers[0], files),
                     (
                         *common,
                         *part_notices(part, parts, absent.get(part.series_uid)),
@@ -255,7 +250,6 @@ def scan_input(
 def _summary(
     part: SeriesPart,
     limits: InputLimits,
-    patient: PatientMarks,
     common: tuple[Notice, ...],
 ) -> SeriesSummary:
     report = part.report
@@ -310,7 +304,7 @@ def _summary(
         geometry=None if plan is None else plan.geometry,
         shear=plan if isinstance(plan, ShearPlan) else None,
         headers=headers,
-        patient=patient,
+        patient=first.patient,
     )
 
 

@@ -20,6 +20,7 @@ class FindingCode(StrEnum):
     """Kinds of findings, from the one that speaks first to the last."""
 
     NOT_CT = "not_ct"
+    SEVERAL_PATIENTS = "several_patients"
     NOT_HOUNSFIELD = "not_hounsfield"
     LOCALIZER = "localizer"
     PROJECTION = "projection"
@@ -38,6 +39,7 @@ class FindingCode(StrEnum):
 
 _ERRORS: dict[FindingCode, type[SeriesError]] = {
     FindingCode.NOT_CT: NotCTError,
+    FindingCode.SEVERAL_PATIENTS: MixedSeriesError,
     FindingCode.NOT_HOUNSFIELD: NotCTError,
     FindingCode.LOCALIZER: NotCTError,
     FindingCode.PROJECTION: NotCTError,
@@ -58,6 +60,10 @@ _ADVICE: dict[FindingCode, str] = {
     FindingCode.NOT_CT: (
         "Ask the PACS for the original CT images (Modality CT, CT Image Storage) of "
         "the study."
+    ),
+    FindingCode.SEVERAL_PATIENTS: (
+        "Ask the PACS whose images these are, and for each patient's under a series "
+        "UID of their own."
     ),
     FindingCode.NOT_HOUNSFIELD: (
         "Ask the scanner for the conventional reconstruction in Hounsfield units."

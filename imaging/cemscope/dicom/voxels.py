@@ -1,17 +1,24 @@
 """Decodes the slices of a series straight into one preallocated volume.
 
-Native slices are read into their own place in the volume. Compressed ones are decoded
-by processes of their own, several at a time.
+Native slices are read into their own place in the volume, compressed ones are decoded
+by processes of their own; several at a time.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cemscope.dicom.decoder_process import borrowed_decoder, decoder_count
+from cemscope.dicom.decoder_process import (
+    DecoderProcess,
+    NoDecoderError,
+    borrowed_decoder,
+    decoder_count,
+)
 from cemscope.dicom.decoding import read_codestreams, read_native
 from cemscope.dicom.files import READ_ERRORS, FileEntry, InputFiles
 from cemscope.dicom.header import SliceHeader
@@ -32,6 +39,9 @@ SliceJob = tuple[int, SliceHeader]
 Done = Callable[[int], None]
 """Told how many more slices are done."""
 
+NOT_TRIED = "not decoded any more"
+"""Failure of the slices that come after damaged ones that took too long."""
+
 
 @dataclass(frozen=True, slots=True)
 class SliceResult:
@@ -40,6 +50,42 @@ class SliceResult:
     header: SliceHeader
     conversion: SliceConversion | None
     failure: str = ""
+
+
+@dataclass(slots=True)
+class _Decoding:
+    """Decoders at work on one series, so that all of them can be stopped.
+
+    Attributes
+    ----------
+    stopped : Event
+        No slice may start any more.
+    lost_s : float
+        Time spent on slices that could not be decoded.
+    """
+
+    stopped: threading.Event = field(default_factory=threading.Event)
+    lost_s: float = 0.0
+    _is_broken_off: bool = False
+    _busy: set[DecoderProcess] = field(default_factory=set)
+
+    def break_off(self) -> None:
+        """Let no slice start any more, and end the decoders of those under way."""
+        self.stopped.set()
+        self._is_broken_off = True
+        for decoder in tuple(self._busy):
+            decoder.kill()
+
+    @contextmanager
+    def on(self, decoder: DecoderProcess) -> Iterator[None]:
+        """Count a decoder among those at work."""
+        self._busy.add(decoder)
+        try:
+            if self._is_broken_off:
+                decoder.kill()
+            yield
+        finally:
+            self._busy.discard(decoder)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,12 +119,35 @@ class VoxelReader:
         for jobs in _jobs_by_file(headers):
             is_compressed = jobs[0][1].pixels.is_compressed
             (compressed if is_compressed else native).append(jobs)
-        results = []
-        for jobs in native:
-            results += self._read_native_file(jobs)
-            done(len(jobs))
+        results = self._read_native(native, done)
         if compressed:
             results += self._read_compressed(compressed, done)
+        return results
+
+    def _read_native(
+        self, files: list[list[SliceJob]], done: Done
+    ) -> list[SliceResult]:
+        """Read uncompressed files, several at a time.
+
+        The system spends more time on fresh memory for the volume than on copying
+        the files into it, and does so on all processors if it is asked from several
+        threads.
+        """
+        results: list[SliceResult] = []
+        threads = min(decoder_count(self.limits), len(files))
+        if threads < 2:
+            for jobs in files:
+                results += self._read_native_file(jobs)
+                done(len(jobs))
+            return results
+        with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+            try:
+                for found in pool.map(self._read_native_file, files):
+                    results += found
+                    done(len(found))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         return results
 
     def _read_native_file(self, jobs: list[SliceJob]) -> list[SliceResult]:
@@ -104,6 +173,7 @@ class VoxelReader:
     ) -> list[SliceResult]:
         count = decoder_count(self.limits)
         results: list[SliceResult] = []
+        work = _Decoding()
         # Frames wait in memory until a decoder is free: never more than a few.
         room = threading.Semaphore(2 * count)
         with ThreadPoolExecutor(count, thread_name_prefix="decode") as pool:
@@ -112,12 +182,16 @@ class VoxelReader:
                 for jobs in files:
                     for index, header, codestream in self._codestreams(jobs, results):
                         room.acquire()
-                        future = pool.submit(self._decode, codestream, index, header)
+                        future = pool.submit(
+                            self._decode, codestream, (index, header), work
+                        )
                         future.add_done_callback(lambda _: room.release())
                         futures.append(future)
                         done(1)
                 results += [future.result() for future in as_completed(futures)]
             except BaseException:
+                # Ctrl-C, say: nobody waits for slices that nobody wants.
+                work.break_off()
                 pool.shutdown(cancel_futures=True)
                 raise
         return results
@@ -144,16 +218,25 @@ class VoxelReader:
             for _, header in wanted.values()
         ]
 
-    def _decode(
-        self, codestream: bytes, index: int, header: SliceHeader
-    ) -> SliceResult:
+    def _decode(self, codestream: bytes, job: SliceJob, work: _Decoding) -> SliceResult:
+        index, header = job
+        if work.stopped.is_set():
+            return SliceResult(header, None, NOT_TRIED)
         shape = (header.rows, header.columns)
+        start = time.monotonic()
         try:
             syntax = header.pixels.transfer_syntax_uid
-            with borrowed_decoder(self.limits, syntax) as decoder:
+            with borrowed_decoder(self.limits, syntax) as decoder, work.on(decoder):
                 stored = decoder.decode(codestream, header.pixels, shape)
             return self._convert(stored, index, header, self._plane(index))
+        except NoDecoderError:
+            raise
         except UnreadablePixelsError as error:
+            # Damage can keep a decoder busy: thousands of such slices take days, and
+            # the series is refused for the first of them.
+            work.lost_s += time.monotonic() - start
+            if work.lost_s >= self.limits.decoder_timeout_s:
+                work.stopped.set()
             return SliceResult(header, None, str(error))
 
     def _plane(self, index: int) -> HUArray:
