@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from cases.export_cases import CasePlan, draw_nothing, make_case
-from cases.lucent_screws import with_lucency
+from cases.lucent_screws import with_followup, with_lucency
+from cases.sr_groups import groups_of, texts_of
 from cemscope_pipelines.export.case_objects import (
     ObjectBuilder,
     ObjectChoice,
@@ -30,7 +31,15 @@ from cemscope_pipelines.export.case_record import (
 from cemscope_pipelines.export.export_case import ExportJob, export_case
 from cemscope_pipelines.export.pdf_job import PdfJob, ReaderLines
 from cemscope_pipelines.export.pdf_report import render_pdf
-from cemscope_pipelines.report import CementEntry, NotAssessedEntry, Report
+from cemscope_pipelines.report import (
+    CementElsewhereEntry,
+    CementEntry,
+    NotAssessedEntry,
+    Report,
+)
+from cemscope_pipelines.review.anatomy_corrections import shift_levels
+from cemscope_pipelines.review.review_document import FindingId
+from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.reviewed_result import totals_of
 
 DRAWN = "cemscope_pipelines.export.case_objects.draw_case"
@@ -104,7 +113,7 @@ def test_every_number_is_the_reports(draft: Path) -> None:
         name = f"{screw.level} {screw.side}"
         cells = [
             name, f"{screw.diameter_mm:.1f}", f"{screw.length_mm:.1f}",
-            f"{screw.cement_volume_ml:.2f}", "not assessed", "not reviewed",
+            f"{screw.cement_volume_ml:.2f}", "not assessed", "-", "not reviewed",
         ]  # fmt: skip
         assert " ".join(row(second, name).split()) == " ".join(cells)
     words = " ".join(first.split())
@@ -186,6 +195,35 @@ def test_a_level_that_was_refused_is_told_as_such(
     assert "0.00" not in row(first, "L2")
 
 
+def away(report: Report) -> Report:
+    """No leak at a vertebra, and cement at two places further away."""
+    vertebrae = tuple(v.model_copy(update={"leaks": ()}) for v in report.vertebrae)
+    entries = tuple(
+        CementElsewhereEntry(
+            location=place, volume_ml=volume, centroid_lps_mm=(0.0, 0.0, 500.0)
+        )
+        for place, volume in (("great_vein", 0.37), ("lung", 0.29))
+    )
+    changed = {"vertebrae": vertebrae, "cement_elsewhere": entries}
+    return report.model_copy(update=changed)
+
+
+def test_cement_away_from_vertebrae_is_told_with_the_readers_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    decisions = {"elsewhere-1": ("rejected", "a port catheter")}
+    plan = CasePlan(change=away, reviewed=True, decisions=decisions)
+    folder = make_case(tmp_path, plan)
+    export_case(ExportJob(folder, tmp_path / "out", choice=ObjectChoice(pdf=True)))
+    first, second = pages_of(tmp_path / "out" / "report.pdf")
+    assert "One leak: lung, 0.29 mL." in " ".join(first.split())
+    cells = ["elsewhere-2", "not", "at", "a", "vertebra", "lung", "0.29", "-", "-"]
+    assert row(second, "elsewhere-2").split() == [*cells, "accepted"]
+    assert "None found" not in second
+    assert "cement elsewhere-1: a port catheter" in second
+
+
 def test_a_scan_that_was_refused_has_no_total(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,17 +267,68 @@ def test_every_number_is_the_reviews(
         assert "Draft, reviewed, not signed: no reader answers for it" in page
 
 
+def test_renamed_levels_are_told_once_beside_the_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    folder = make_case(tmp_path)
+    session = ReviewSession(folder)
+    shift_levels(session, -1)
+    session.reject(FindingId("leak", "L3-1"), "no cement")
+    while (finding := session.next_open()) is not None:
+        session.accept(finding)
+    session.save()
+    export_case(ExportJob(folder, tmp_path / "out", choice=ObjectChoice(pdf=True)))
+    first, second = (" ".join(p.split()) for p in pages_of(tmp_path / "out/report.pdf"))
+    assert (
+        "Levels named by the reader, in brackets the machine's name: L3 (L2), L4 (L3)."
+    ) in first
+    assert "L4 left 5.5 30.0 0.31 not assessed - accepted" in second
+    assert "machine: L" not in first + second
+    # that id may be another leak's now
+    assert "leak L3-1 of the machine's report (at L4 here): no cement" in second
+
+
 def test_screws_of_each_form_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DRAWN, draw_nothing)
     _, second = pages_of(draft_of(tmp_path, with_lucency))
-    assert "loose, up to 2.1 mm, double halo" in row(second, "L3 left")
-    assert "suspicious, up to 2.1 mm, growth +0.5 mm" in row(second, "L2 right")
+    assert "loose, max 2.1 mm, double halo" in row(second, "L3 left")
+    assert "suspicious, max 2.1 mm, grew 0.5 mm" in row(second, "L2 right")
+    for name, seen in (("L3 left", "80"), ("L3 right", "-")):
+        assert row(second, name).split()[-3:] == [seen, "not", "reviewed"]
     assert "not assessed" in row(second, "L3 right")
     words = " ".join(second.split())
     assert "Lucency not assessed (L3 right): slices of 3 mm." in words
     assert "A lucent rim is a suspicion" in words
+
+
+def test_the_change_since_the_baseline_is_the_machines_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAWN, draw_nothing)
+    first, second = pages_of(draft_of(tmp_path / "draft", with_followup))
+    compared = "Compared with the baseline CT of 2025-03-11 (183 days before)"
+    assert f"{compared}: look at L3-left, L2-right" in " ".join(first.split())
+    words = " ".join(second.split())
+    loose = "L3 left is suspected to be loose: rim of 2.1 mm."
+    for sentence in (
+        f"{compared}.", loose, "The rim of L2 right grew by 0.5 mm.",
+        "Not assessed: movement of screws (3 of 3), growth of lucent rims (2 of 3).",
+    ):  # fmt: skip
+        assert sentence in words
+    assert "did not judge" not in words
+    decisions = {"L3-left": ("rejected", "no screw")}
+    plan = CasePlan(change=with_followup, reviewed=True, decisions=decisions)
+    folder = make_case(tmp_path / "reviewed", plan)
+    export_case(ExportJob(folder, tmp_path / "out", choice=ObjectChoice(pdf=True)))
+    words = " ".join(pages_of(tmp_path / "out" / "report.pdf")[1].split())
+    assert "The comparison is the machine's; the reader did not judge it." in words
+    assert f"{loose} (The reader rejected this finding.)" in words
+    groups = groups_of(tmp_path / "out" / "report_sr.dcm")
+    told = texts_of(groups["whole scan cement"])
+    assert f"{loose} (The reader rejected this finding.)" in told
 
 
 def test_a_signed_page_names_the_reader_and_the_version(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from cases.export_cases import (
     make_case,
     note_patient,
 )
+from cases.lucent_screws import with_followup
 from cemscope.dicom.objects.deidentified_source import ResearchKey
 from cemscope.errors import ConfigError
 from cemscope_pipelines.cli.main import main
@@ -84,7 +85,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "L3": ("modified", f"{MARK} told me"), "L3-1": ("rejected", f"{MARK} again"),
     }  # fmt: skip
     identity = replace(IDENTITY, patient_id=f"{MARK}-ID")
-    folder = make_case(root, CasePlan(identity, reviewed=True, decisions=decisions))
+    plan = CasePlan(identity, reviewed=True, decisions=decisions, change=with_followup)
+    folder = make_case(root, plan)
     mark_headers(root / "ct")
     note_patient(folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -119,7 +121,7 @@ def test_no_output_byte_names_anybody(case: Path, exported: Path) -> None:
     uids = [
         str(source.StudyInstanceUID), str(source.SeriesInstanceUID),
         str(source.SOPInstanceUID), str(source.FrameOfReferenceUID),
-        IDENTITY.study_date, IDENTITY_DATES,
+        IDENTITY.study_date, IDENTITY_DATES, "1.2.3.44", "20250311", "2025-03-11",
     ]  # fmt: skip
     forbidden = [MARK, MARK.title(), MARK.lower(), "7.654321", "7654321", *uids]
     files = all_bytes(exported)

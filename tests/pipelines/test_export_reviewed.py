@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from cases.dicom_validators import dciodvfy_errors, pixelmed_lines
+from cases.dicom_validators import dciodvfy_errors
 from cases.export_cases import CasePlan, draw_nothing, make_case, series_input
 from cases.lucent_screws import with_lucency
 from cases.review_case import LEAK_ID, TinyCase, write_case
@@ -209,11 +209,8 @@ def test_the_page_says_both(corrected: Path) -> None:
     assert "L3-1: machine's evidence for B, definite: leaves the posterior" in text
 
 
-def test_validators_accept_what_a_reader_changed(corrected: Path) -> None:
-    assert dciodvfy_errors(corrected / "report_sr.dcm") == []
-    lines = pixelmed_lines(corrected / "report_sr.dcm")
-    assert any("Found" in line or "IOD" in line for line in lines), lines[:5]
-    assert [line for line in lines if line.startswith("Error")] == []
+def test_dciodvfy_accepts_what_a_reader_changed(corrected: Path) -> None:
+    assert dciodvfy_errors(corrected / "report_sr.dcm") == []  # PixelMed: see grids
 
 
 # --- voxels ------------------------------------------------------------------------
@@ -452,6 +449,8 @@ def test_lucency_is_told_in_each_form(tmp_path: Path) -> None:
     assert ("112084", "114007") in codes_of(hidden)
     assert "LUCMAXWIDTH" not in numbers_of(hidden)
     rows = (out / "screws.csv").read_text().splitlines()
-    assert any("assessed,loose,2.1,1.2,240.0,0.55,," in row for row in rows)
-    assert any("assessed,suspicious,2.1,1.2,240.0,0.55,0.46," in row for row in rows)
-    assert any("not_assessed,,,,,,," in row for row in rows)
+    assert any("assessed,loose,2.1,1.2,240.0,0.55,,0.8," in row for row in rows)
+    assert any(
+        "assessed,suspicious,2.1,1.2,240.0,0.55,0.46,0.8," in row for row in rows
+    )
+    assert any("not_assessed,,,,,,,," in row for row in rows)

@@ -5,22 +5,31 @@ import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from cases.export_cases import make_case
-from cemscope.dicom.pacs.archive import RetrySettings, TlsFiles, stored_object
+from cemscope.dicom.pacs.archive import (
+    ArchivedSeries,
+    RetrySettings,
+    StoredObject,
+    TlsFiles,
+    stored_object,
+    write_fetched,
+)
 from cemscope.dicom.pacs.dicomweb import WebArchive, WebCredentials, multipart_bodies
 from cemscope.dicom.pacs.dimse import DimseArchive, DimsePeer
 from cemscope.errors import ConfigError, PacsError
 from cemscope_pipelines.cli.main import main
 from cemscope_pipelines.pacs.credentials import web_credentials
+from cemscope_pipelines.pacs.pull_study import pull_study
 
 pytest.importorskip("pynetdicom", reason="needs the extra cemscope[pacs]")
 pytest.importorskip("requests", reason="needs the extra cemscope[pacs]")
@@ -282,3 +291,55 @@ def test_one_archive_is_named(
 ) -> None:
     assert main(["pull", "--study", "1.2", "--list", *words]) == 2
     assert "--dicom" in capsys.readouterr().err
+
+
+@dataclass
+class WrongArchive:
+    """Lists a series, and sends files under their own UIDs, whatever was asked."""
+
+    series_uid: str
+    files: list[Path]
+    place: str = "https://pacs.example/dicom-web"
+
+    def instances_of(self, study_uid: str, series_uids: Sequence[str]) -> None:
+        return None
+
+    def series_of(self, study_uid: str) -> tuple[ArchivedSeries, ...]:
+        return (ArchivedSeries(self.series_uid, "CT", None),)
+
+    def store(self, objects: Sequence[StoredObject], stored: object = None) -> None:
+        raise NotImplementedError
+
+    def fetch(self, study_uid: str, series_uid: str, folder: Path) -> int:
+        return sum(
+            write_fetched(folder, stored_object(path).instance_uid, path.read_bytes())
+            for path in self.files
+        )
+
+
+def test_an_archive_cannot_choose_where_its_files_go(tmp_path: Path) -> None:
+    for uid in ("../outside", "/outside", "..", "", "1..2", "1." + "2" * 64):
+        archive = WrongArchive(uid, [])
+        with pytest.raises(PacsError, match="without a valid UID"):
+            pull_study(archive, "1.2", tmp_path / "to")
+        with pytest.raises(ConfigError, match="--study: expected a UID"):
+            pull_study(archive, uid, tmp_path / "to")
+        with pytest.raises(PacsError, match="without a valid UID"):
+            write_fetched(tmp_path, uid, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_that_nobody_asked_for_are_not_kept(tmp_path: Path) -> None:
+    make_case(tmp_path)
+    files = sorted((tmp_path / "ct").iterdir())[:3]
+    right = stored_object(files[0])
+    other = tmp_path / "other.dcm"
+    dataset = pydicom.dcmread(files[2])
+    dataset.SeriesInstanceUID = "1.2.3.4"
+    dataset.save_as(other)
+    archive = WrongArchive(right.series_uid, [*files[:2], other])
+    with pytest.raises(PacsError, match="1 objects of another study or series"):
+        pull_study(archive, right.study_uid, tmp_path / "to")
+    archive.files.pop()
+    (pulled,) = pull_study(archive, right.study_uid, tmp_path / "to")
+    assert (pulled.files, pulled.new_files) == (2, 0)

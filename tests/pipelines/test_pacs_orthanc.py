@@ -57,14 +57,6 @@ def archive_of(server: Orthanc, protocol: str) -> Archive:
     return DimseArchive(peer, QUICK)
 
 
-def dataset_bytes(path: Path) -> bytes:
-    """Bytes after the file meta group, which belongs to the transport."""
-    content = path.read_bytes()
-    assert content[128:132] == b"DICM"
-    length = int.from_bytes(content[140:144], "little")
-    return content[144 + length :]
-
-
 def objects_of(case: Path) -> list[Path]:
     return sorted((case / "signed" / "v1").glob("*.dcm"))
 
@@ -91,9 +83,8 @@ def test_a_round_trip_changes_no_bit(
     sent = {stored_object(p).instance_uid: p for p in objects_of(signed)}
     assert pulled.keys() == sent.keys()
     for uid, path in sent.items():
-        assert dataset_bytes(pulled[uid]) == dataset_bytes(path)
-        if protocol == "dicomweb":
-            assert pulled[uid].read_bytes() == path.read_bytes()
+        # DIMSE carries the data set; cemscope writes the file around it anew
+        assert pulled[uid].read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -77,6 +77,11 @@ def add_object(case: Path) -> None:
     shutil.copyfile(folder / "report_sr.dcm", folder / "another_sr.dcm")
 
 
+def add_review_map(case: Path) -> None:
+    """A corrected map that no reader drew: other programs would take it."""
+    shutil.copyfile(case / "materials.nii.gz", case / "review_materials.nii.gz")
+
+
 def swap_versions(case: Path) -> None:
     root = case / "signed"
     (root / "v1").rename(root / "x")
@@ -135,6 +140,7 @@ TAMPERINGS = (
     Tampering(
         "signature", flip("signed/v1/signature.json", 0.5), "signature.json",
     ),
+    Tampering("corrected map added", add_review_map, "was added after version 2"),
     Tampering("object added", add_object, "signed/v2/another_sr.dcm was added"),
     Tampering(
         "object removed", remove("signed/v1/seg_vertebrae.dcm"),
@@ -182,3 +188,34 @@ def test_an_untouched_case_is_intact(signed: Path, tmp_path: Path) -> None:
     shutil.copytree(signed, tmp_path / "case")
     result = audit_case(tmp_path / "case")
     assert (result.broken, result.lines, result.versions) == ((), 3, 2)
+
+
+@pytest.fixture(scope="module")
+def unsigned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A case that left once as a draft: one line, no version."""
+    case = make_case(tmp_path_factory.mktemp("unsigned"))
+    append_entry(case, "exported", "0", {"state": "draft"})
+    return case
+
+
+UNSIGNED_TAMPERINGS = (
+    Tampering("label map", flip("materials.nii.gz"), "materials.nii.gz was altered"),
+    Tampering("vertebrae", flip("vertebrae.nii.gz"), "vertebrae.nii.gz was altered"),
+    Tampering("report", flip("report.json"), "report.json was altered after the"),
+    Tampering("report gone", remove("report.json"), "report.json is missing"),
+    Tampering("provenance gone", remove("provenance.json"), "provenance.json is miss"),
+    Tampering("line", flip("audit.jsonl"), "audit.jsonl line 1 is broken"),
+)
+
+
+@pytest.mark.parametrize("tampering", UNSIGNED_TAMPERINGS, ids=lambda t: t.name)
+def test_tampering_with_a_draft_is_found(
+    unsigned: Path, tmp_path: Path, tampering: Tampering
+) -> None:
+    case = tmp_path / "case"
+    shutil.copytree(unsigned, case)
+    assert audit_case(case).broken == ()
+    tampering.change(case)
+    broken = audit_case(case).broken
+    assert broken, "nothing was found"
+    assert tampering.says in broken[0]

@@ -31,8 +31,9 @@ def command(console: Console, /, case_folder: Path) -> None:
     """Verify a case against its audit trail.
 
     Checks the chain of audit.jsonl, the hashes of everything that was signed, and
-    what the signed objects say about themselves. Names the first broken line or file
-    and ends with status 4 if there is one.
+    what the signed objects say about themselves; of a case that nobody signed, report
+    and label maps as the analysis wrote them. Names the first broken line or file and
+    ends with status 4 if there is one.
     """
     from cemscope.errors import AuditError
     from cemscope_pipelines.signing.audit_check import audit_case
@@ -53,7 +54,8 @@ def command(console: Console, /, case_folder: Path) -> None:
             console.result(
                 f"intact: {result.lines} lines, {result.versions} signed versions"
                 if result.lines
-                else "no audit trail: nothing was signed or sent"
+                else "no audit trail: nothing was signed or sent; report and label "
+                "maps are those that the analysis wrote"
             )
     if result.broken:
         raise AuditError(result.broken[0])

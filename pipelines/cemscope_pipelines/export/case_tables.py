@@ -30,7 +30,7 @@ _SCREW_COLUMNS = (
     "case", "state", "screw", "level", "side", "diameter_mm", "length_mm", "cemented",
     "cement_volume_ml", "lucency_status", "lucency_grade", "lucency_max_width_mm",
     "lucency_mean_width_mm", "lucency_arc_deg", "lucency_length_fraction",
-    "lucency_growth_mm", "decision",
+    "lucency_growth_mm", "lucency_seen_fraction", "decision",
 )  # fmt: skip
 
 ASSESSED, NOT_ASSESSED = "assessed", "not_assessed"
@@ -126,10 +126,10 @@ def _screw_rows(
 
 def _lucency_cells(lucency: Any) -> tuple[Any, ...]:
     if isinstance(lucency, NotAssessedEntry):
-        return (NOT_ASSESSED, *[""] * 6)
+        return (NOT_ASSESSED, *[""] * 7)
     fields = (
         "grade", "max_width_mm", "mean_width_mm", "arc_deg", "length_fraction",
-        "growth_mm",
+        "growth_mm", "seen_fraction",
     )  # fmt: skip
     values = [getattr(lucency, name, "") for name in fields]
     cells = ["" if isinstance(v, NotAssessedEntry) or v is None else v for v in values]

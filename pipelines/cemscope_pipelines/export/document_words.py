@@ -1,8 +1,14 @@
 """What a document says about a case, in words and table cells, with units."""
 
 from cemscope_pipelines.export.case_record import CaseContent
-from cemscope_pipelines.export.lucency_items import NOT_ASSESSED, lucency_words
+from cemscope_pipelines.export.comparison_words import comparison_summary
+from cemscope_pipelines.export.lucency_items import (
+    NOT_ASSESSED,
+    lucency_words,
+    seen_percent_words,
+)
 from cemscope_pipelines.export.machine_words import (
+    LEVEL_CHANGED,
     evidence_owner,
     leak_differences,
     machine_leak,
@@ -48,7 +54,8 @@ LEAK_HEADER = (
     "Leak", "Type", "Where", "Volume (mL)", "Reach (mm)", "Canal (%)", "Reader",
 )  # fmt: skip
 SCREW_HEADER = (
-    "Screw", "Diameter (mm)", "Length (mm)", "Cement (mL)", "Lucency", "Reader",
+    "Screw", "Diameter (mm)", "Length (mm)", "Cement (mL)", "Lucency", "Seen (%)",
+    "Reader",
 )  # fmt: skip
 
 
@@ -76,7 +83,7 @@ def _decision_words(
 def _volume_ml(
     content: CaseContent, kind: FindingKind, finding_id: str
 ) -> float | None:
-    """Cement volume of a vertebra or a leak in the content; None for others."""
+    """Cement volume of a vertebra or a leak in the content; None for screws."""
     for entry in content.findings.vertebrae:
         if kind == "vertebra" and entry.level == finding_id:
             cement = entry.cement
@@ -84,6 +91,10 @@ def _volume_ml(
         for leak in entry.leaks:
             if kind == "leak" and leak.id == finding_id:
                 return leak.volume_ml
+    for index, away in enumerate(content.findings.cement_elsewhere):
+        told = content.findings.elsewhere_id_at(index)
+        if kind == "elsewhere" and told == finding_id:
+            return away.volume_ml
     return None
 
 
@@ -96,10 +107,16 @@ def changes(content: CaseContent, machine: Report, kind: FindingKind) -> list[st
         E.g. ``"L3-1: type: reader: C, definite; machine: B, definite"``.
     """
     found: list[tuple[str, tuple[str, ...]]] = []
+    names = readers_names(content.decisions)
+    renamed: list[str] = []
     for entry in reversed(content.findings.vertebrae):
         one = decision_of(content.decisions, "vertebra", entry.level)
         if kind == "vertebra" and one is not None:
-            told = vertebra_differences(entry, machine_vertebra(machine, one))
+            was = machine_vertebra(machine, one)
+            told = vertebra_differences(entry, was)
+            if was is not None and was.level != entry.level:
+                renamed.append(f"{entry.level} ({was.level})")
+                told = tuple(w for w in told if not w.startswith(LEVEL_CHANGED))
             found.append((entry.level, told))
         for leak in entry.leaks if kind == "leak" else ():
             one = decision_of(content.decisions, "leak", leak.id)
@@ -108,8 +125,18 @@ def changes(content: CaseContent, machine: Report, kind: FindingKind) -> list[st
         one = decision_of(content.decisions, "screw", screw.id)
         if one is not None:
             told = screw_differences(screw, machine_screw(machine, one))
+            if names.get(machine_level(machine, one)) == screw.level:
+                # told of its vertebra already
+                told = tuple(w for w in told if not w.startswith(LEVEL_CHANGED))
             found.append((screw.id.replace("-", " "), told))
-    return [f"{name}: {'; '.join(told)}" for name, told in found if told]
+    lines = []
+    if renamed:
+        lines.append(
+            "Levels named by the reader, in brackets the machine's name: "
+            + ", ".join(renamed)
+        )
+    lines += [f"{name}: {'; '.join(told)}" for name, told in found if told]
+    return lines
 
 
 def rejected_words(content: CaseContent, machine: Report) -> list[str]:
@@ -121,9 +148,11 @@ def rejected_words(content: CaseContent, machine: Report) -> list[str]:
             continue
         was = machine_level(machine, one)
         level = names.get(was, was)
-        now = f" (now {level})" if level != was else ""
+        # its id may be that of another finding now
+        now = f" of the machine's report (at {level} here)" if level != was else ""
         reason = f": {one.reason}" if one.reason else ""
-        found.append(f"{one.kind} {one.finding_id}{now}{reason}")
+        kind = "cement" if one.kind == "elsewhere" else one.kind
+        found.append(f"{kind} {one.finding_id}{now}{reason}")
     return found
 
 
@@ -178,6 +207,21 @@ def leak_cells(
     )
 
 
+def elsewhere_rows(content: CaseContent, machine: Report) -> list[tuple[str, ...]]:
+    """Rows under `LEAK_HEADER` for cement that no vertebra counts."""
+    rows: list[tuple[str, ...]] = []
+    for index, entry in enumerate(content.findings.cement_elsewhere):
+        name = content.findings.elsewhere_id_at(index)
+        rows.append(
+            (
+                name, "not at a vertebra", entry.location.replace("_", " "),
+                f"{entry.volume_ml:.2f}", "-", "-",
+                _decision_words(content, machine, "elsewhere", name),
+            )
+        )  # fmt: skip
+    return rows
+
+
 def evidence_words(leak: LeakEntry, content: CaseContent, machine: Report) -> str:
     """Why the leak has its type; marked where it argues for the machine's type."""
     evidence = leak.evidence
@@ -202,6 +246,7 @@ def screw_cells(
         f"{screw.length_mm:.1f}",
         cement,
         lucency_words(screw.lucency),
+        seen_percent_words(screw.lucency),
         _decision_words(content, machine, "screw", screw.id),
     )
 
@@ -228,13 +273,15 @@ def screws_from_head(content: CaseContent) -> tuple[ScrewEntry, ...]:
     )
 
 
-def summary_sentences(content: CaseContent) -> tuple[str, ...]:
-    """Give the result in three sentences, for who reads no table."""
-    return (
+def summary_sentences(content: CaseContent, machine: Report) -> tuple[str, ...]:
+    """Give the result in three or four sentences, for who reads no table."""
+    sentences = (
         _cement_sentence(content),
         _leak_sentence(content),
         _screw_sentence(content),
+        comparison_summary(machine),
     )
+    return tuple(one for one in sentences if one)
 
 
 def _untold(content: CaseContent) -> str:

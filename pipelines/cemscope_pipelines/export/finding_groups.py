@@ -28,8 +28,10 @@ from cemscope.dicom.objects.terms import (
 )
 from cemscope_pipelines.export import private_terms as terms
 from cemscope_pipelines.export.case_record import CaseContent
+from cemscope_pipelines.export.comparison_words import comparison_sentences
 from cemscope_pipelines.export.lucency_items import lucency_items
 from cemscope_pipelines.export.machine_words import (
+    LEVEL_CHANGED,
     evidence_owner,
     leak_differences,
     machine_leak,
@@ -124,6 +126,10 @@ class _Teller:
         texts += [
             TextItem(terms.SCAN_WARNING, _warning_words(one))
             for one in self._machine.series.warnings
+        ]
+        texts += [
+            TextItem(terms.COMPARISON, sentence[:_TEXT_LIMIT])
+            for sentence in comparison_sentences(self._content, self._machine)
         ]
         return FindingGroup(
             "whole scan cement", self._names.uid("scan", "whole"), PMMA, SPINE,
@@ -293,7 +299,7 @@ class _Teller:
             was = machine_level(self._machine, one)
             level = names.get(was, was)
             if level != was:
-                texts += _beside((f"level: reader: {level}; machine: {was}",))
+                texts += _beside((f"{LEVEL_CHANGED}{level}; machine: {was}",))
             machine = machine_leak(self._machine, one)
             if machine is not None:
                 codes += _leak_codes(

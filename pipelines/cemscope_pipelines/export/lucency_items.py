@@ -75,14 +75,31 @@ def lucency_words(lucency: LucencyForms) -> str:
     """Lucency of a screw for a table cell."""
     if isinstance(lucency, NotAssessedEntry):
         return NOT_ASSESSED
-    words: str = "no rim" if lucency.grade == "none" else lucency.grade
+    words: str = lucency.grade
+    if lucency.grade == "none":
+        words = "grade none" if lucency.max_width_mm > 0.0 else "no rim"
     if lucency.max_width_mm > 0.0:
-        words += f", up to {lucency.max_width_mm:.1f} mm"
+        words += f", max {lucency.max_width_mm:.1f} mm"
     if lucency.double_halo:
         words += ", double halo"
     growth = growth_of(lucency)
     if isinstance(growth, NotAssessedEntry):
         words += ", growth not assessed"
     elif growth is not None:
-        words += f", growth {growth:+.1f} mm"
+        change = round(growth, 1)
+        verb = "shrank" if change < 0 else "grew"
+        words += f", {verb} {abs(change):.1f} mm" if change else ", no growth"
     return words
+
+
+def seen_percent_words(lucency: LucencyForms) -> str:
+    """Share of a screw's surface that was seen: "no rim" where little was says little.
+
+    Returns
+    -------
+    str
+        Percent, for a table cell; "-" where lucency was not assessed.
+    """
+    if isinstance(lucency, NotAssessedEntry):
+        return "-"
+    return f"{100 * lucency.seen_fraction:.0f}"

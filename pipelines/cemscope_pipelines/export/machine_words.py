@@ -10,6 +10,9 @@ from cemscope_pipelines.report import (
 )
 from cemscope_pipelines.review.review_document import FindingDecision, elsewhere_id
 
+LEVEL_CHANGED = "level: reader: "
+"""Begins the words about a level that has another name."""
+
 MOVED_MM = 0.05
 """Ends of a screw that differ by less are one place, rounded."""
 
@@ -142,7 +145,7 @@ def vertebra_differences(
         return ()
     found = []
     if entry.level != machine.level:
-        found.append(f"level: reader: {entry.level}; machine: {machine.level}")
+        found.append(f"{LEVEL_CHANGED}{entry.level}; machine: {machine.level}")
     if entry.body_volume_ml != machine.body_volume_ml:
         found.append(
             f"body: reader: {entry.body_volume_ml:.2f} mL; "
@@ -157,7 +160,7 @@ def screw_differences(screw: ScrewEntry, machine: ScrewEntry | None) -> tuple[st
         return ()
     found = []
     if screw.level != machine.level:
-        found.append(f"level: reader: {screw.level}; machine: {machine.level}")
+        found.append(f"{LEVEL_CHANGED}{screw.level}; machine: {machine.level}")
     ends = (
         ("head", screw.head_lps_mm, machine.head_lps_mm),
         ("tip", screw.tip_lps_mm, machine.tip_lps_mm),

@@ -11,6 +11,7 @@ from fpdf.fonts import FontFace
 from PIL import Image
 
 from cemscope_pipelines.export import document_words as words
+from cemscope_pipelines.export.comparison_words import comparison_sentences
 from cemscope_pipelines.export.pdf_job import PdfJob, shown_name
 from cemscope_pipelines.report import NotAssessedEntry
 from cemscope_pipelines.review.review_document import FindingKind
@@ -26,7 +27,9 @@ WATERMARK_PT = 54.0
 WATERMARK_OPACITY = 0.24
 OVERVIEW_MM = 88.0
 """Tallest overview on the first page."""
-LEAK_PICTURES_PER_ROW = 3
+FEWEST_PER_ROW, MOST_PER_ROW = 3, 5
+"""Pictures of leaks beside each other; more of them are smaller."""
+PICTURE_MM, PICTURE_GAP_MM = 58.0, 2.0
 
 
 def render_pdf(job: PdfJob) -> bytes:
@@ -115,7 +118,7 @@ class _Document(FPDF):
         self._patient_block()
         self._heading("Result")
         self.set_font(FONT, "", TEXT_PT + 1)
-        for sentence in words.summary_sentences(self._job.content):
+        for sentence in words.summary_sentences(self._job.content, self._job.machine):
             self.multi_cell(
                 0, LINE_MM + 0.6, sentence, align=Align.L,
                 new_x=XPos.LMARGIN, new_y=YPos.NEXT,
@@ -130,6 +133,7 @@ class _Document(FPDF):
         self.add_page()
         self._leaks()
         self._screws()
+        self._comparison()
         self._rejected()
         self._notes()
         self._method()
@@ -261,13 +265,15 @@ class _Document(FPDF):
         content = self._job.content
         leaks = [leak for v in reversed(content.findings.vertebrae) for leak in v.leaks]
         self._heading("Leaks (Yeom types, extended)")
-        if not leaks:
+        rows = [words.leak_cells(leak, content, self._job.machine) for leak in leaks]
+        rows += words.elsewhere_rows(content, self._job.machine)
+        if not rows:
             self._small("None found where cement was assessed.")
             return
         self._table(
             words.LEAK_HEADER,
-            [words.leak_cells(leak, content, self._job.machine) for leak in leaks],
-            (14, 42, 43, 22, 21, 19, 25),
+            rows,
+            (21, 40, 38, 22, 21, 19, 25),
             (0, 1, 2, 6),
         )
         self._changes("leak")
@@ -280,14 +286,16 @@ class _Document(FPDF):
         pictures = self._job.pictures
         if pictures is None:
             return
-        side = min(58.0, self.epw / LEAK_PICTURES_PER_ROW)
-        for start in range(0, len(pictures.leaks), LEAK_PICTURES_PER_ROW):
+        many = min(max(len(pictures.leaks), FEWEST_PER_ROW), MOST_PER_ROW)
+        free_mm = self.epw - (many - 1) * PICTURE_GAP_MM
+        side = min(PICTURE_MM, free_mm / many)
+        for start in range(0, len(pictures.leaks), many):
             if self.get_y() + side * 1.06 > self.h - 20:
                 self.add_page()
             top = self.get_y() + 1
-            row = pictures.leaks[start : start + LEAK_PICTURES_PER_ROW]
+            row = pictures.leaks[start : start + many]
             for index, picture in enumerate(row):
-                left = MARGIN_MM + index * (side + 2)
+                left = MARGIN_MM + index * (side + PICTURE_GAP_MM)
                 self.image(io.BytesIO(picture.png), x=left, y=top, w=side)
             self.set_y(top + side * 1.06)
 
@@ -301,8 +309,8 @@ class _Document(FPDF):
         self._table(
             words.SCREW_HEADER,
             [words.screw_cells(one, job.content, job.machine) for one in screws],
-            (17, 26, 23, 23, 69, 28),
-            (0, 4, 5),
+            (17.0, 25.2, 21.7, 21.7, 61.8, 16.2, 22.4),
+            (0, 4, 6),
         )
         self._changes("screw")
         for reason, names in words.reasons_of(screws).items():
@@ -310,8 +318,16 @@ class _Document(FPDF):
         if any(not isinstance(one.lucency, NotAssessedEntry) for one in screws):
             self._small(
                 "A lucent rim is a suspicion, to be checked on the images: streaks "
-                "imitate and hide it. Widths are measured at right angles to the shaft."
+                "imitate and hide it. Widths are measured at right angles to the "
+                "shaft. Seen: share of the screw's surface that could be judged."
             )
+
+    def _comparison(self) -> None:
+        told = comparison_sentences(self._job.content, self._job.machine)
+        if told:
+            self._heading("Change since the baseline")
+        for sentence in told:
+            self._small(sentence)
 
     def _changes(self, kind: FindingKind) -> None:
         """Give the machine's word beside the reader's."""

@@ -110,5 +110,8 @@ MACHINE_EVIDENCE = private_term(
 READER_AND_MACHINE = private_term(
     "READERMACHINE", "What the reader says and what the machine said"
 )
+COMPARISON = private_term(
+    "COMPARISON", "Change since the baseline, as the machine tells it"
+)
 SCAN_WARNING = private_term("WARNING", "What a reader should know")
 CONTENT_HASH = private_term("CONTENTHASH", "SHA-256 of the report and its label maps")

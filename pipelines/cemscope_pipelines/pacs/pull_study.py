@@ -4,8 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cemscope.dicom.pacs.archive import Archive, ArchivedSeries
-from cemscope.errors import ExportError, PacsError
+from cemscope.dicom.pacs.archive import (
+    Archive,
+    ArchivedSeries,
+    is_uid,
+    stored_object,
+)
+from cemscope.errors import ConfigError, ExportError, PacsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,20 @@ def pull_study(
 
     Raises
     ------
+    ConfigError
+        If a UID is none.
     PacsError
         If the archive cannot be reached, holds no such study or series, or sent
-        fewer objects than it lists.
+        fewer objects than it lists, or those of another series.
     ExportError
         If the disk refuses.
     """
+    for option, uid in (("--study", study_uid), ("--series", series_uid)):
+        if uid is not None and not is_uid(uid):
+            raise ConfigError(f"{option}: expected a UID such as 1.2.840.113619.2.1")
     listed = archive.series_of(study_uid)
+    if not all(is_uid(one.series_uid) for one in listed):
+        raise PacsError("the archive lists a series without a valid UID")
     wanted = [s for s in listed if series_uid in (None, s.series_uid)]
     if not wanted:
         raise PacsError(
@@ -72,6 +84,7 @@ def _pull(
         raise ExportError(
             f"the fetched series cannot be written: {error.strerror}"
         ) from error
+    _require_asked_for(study_uid, series, folder)
     files = len(list(folder.glob("*.dcm")))
     expected = archive.instances_of(study_uid, [series.series_uid])
     if expected is not None and files < len(expected):
@@ -81,3 +94,19 @@ def _pull(
             "the other protocol"
         )
     return PulledSeries(series, folder, files, new)
+
+
+def _require_asked_for(study_uid: str, series: ArchivedSeries, folder: Path) -> None:
+    """Take away what belongs to another series or study, and tell of it."""
+    foreign = []
+    for path in sorted(folder.glob("*.dcm")):
+        one = stored_object(path)
+        if (one.study_uid, one.series_uid) != (study_uid, series.series_uid):
+            foreign.append(path)
+    for path in foreign:
+        path.unlink()
+    if foreign:
+        raise PacsError(
+            f"the archive sent {len(foreign)} objects of another study or series than "
+            f"{series.series_uid}: they were not kept"
+        )

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cemscope.dicom.objects.object_facts import ObjectFacts, object_facts
 from cemscope.dicom.objects.stamp import dicom_datetime
 from cemscope.errors import AuditError, ConfigError, EvidenceError
+from cemscope_pipelines.case_folder import PROVENANCE_FILE
 from cemscope_pipelines.export.case_objects import REPORT_SR_FILE
 from cemscope_pipelines.export.case_record import file_sha256
+from cemscope_pipelines.provenance import Provenance
 from cemscope_pipelines.review.review_document import REVIEW_FILE
 from cemscope_pipelines.review.review_journal import JOURNAL_FILE
 from cemscope_pipelines.signing.audit_trail import AUDIT_FILE, AuditEntry, read_trail
@@ -87,6 +91,8 @@ def broken_places(
     broken += _strangers(case_folder, versions, before_signing)
     if versions:
         broken += _broken_case(case_folder, versions[-1], before_signing)
+    elif not before_signing:
+        broken += _broken_analysis(case_folder)
     return tuple(broken)
 
 
@@ -184,6 +190,23 @@ def _strangers(
     ]
 
 
+def _broken_analysis(case_folder: Path) -> list[str]:
+    """Compare a case that nobody signed with what its analysis wrote."""
+    try:
+        text = (case_folder / PROVENANCE_FILE).read_text(encoding="utf-8")
+        known = Provenance.model_validate_json(text).outputs_sha256
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return [f"{PROVENANCE_FILE} is missing or damaged"]
+    broken = []
+    for file, sha256 in known.items():
+        path = case_folder / file
+        if not path.is_file():
+            broken.append(f"{file} is missing; the analysis wrote it")
+        elif file_sha256(path) != sha256:
+            broken.append(f"{file} was altered after the analysis wrote it")
+    return broken
+
+
 def _broken_case(
     case_folder: Path, last: SignedVersion, before_signing: bool
 ) -> list[str]:
@@ -199,6 +222,11 @@ def _broken_case(
             broken.append(f"{file} was altered after version {last.number} was signed")
     if before_signing:
         return broken
+    broken += [
+        f"{file} was added after version {last.number} was signed"
+        for file in sorted(REVIEW_MAPS - last.signature.case_files.keys())
+        if (case_folder / file).exists()
+    ]
     for file in (REVIEW_FILE, JOURNAL_FILE):
         known = last.signature.files.get(file, "")
         path = case_folder / file

@@ -15,6 +15,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import dcmwrite, write_dataset
 from pydicom.uid import UID
 
+from cemscope.dicom.file_meta import name_implementation
 from cemscope.dicom.objects.terms import PRIVATE_SCHEME, scheme_identification
 from cemscope.dicom.privacy import silenced_pydicom
 from cemscope.errors import ExportError
@@ -203,8 +204,7 @@ def write_object(dataset: Dataset, path: Path) -> None:
     meta = dataset.file_meta
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.ImplementationClassUID = UID("2.25.190830162117347236011")
-    meta.ImplementationVersionName = "CEMSCOPE"
+    name_implementation(meta)
     try:
         with silenced_pydicom():
             dcmwrite(path, dataset, enforce_file_format=True)

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from cemscope.errors import PacsError
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_UID_LIMIT = 64
+"""PS3.5, 9.1."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -181,9 +186,20 @@ def optional_library(name: str) -> ModuleType:
         ) from None
 
 
+def is_uid(text: str) -> bool:
+    """Tell whether a text is a UID, and so the name of a file or folder as well.
+
+    Examples
+    --------
+    >>> is_uid("1.2.840.10008"), is_uid("../1.2"), is_uid("..")
+    (True, False, False)
+    """
+    return len(text) <= _UID_LIMIT and _UID.fullmatch(text) is not None
+
+
 def write_fetched(folder: Path, instance_uid: str, content: bytes) -> bool:
     """Write a fetched object under its UID; False where it lies there already."""
-    if not all(c.isdigit() or c == "." for c in instance_uid) or not instance_uid:
+    if not is_uid(instance_uid):
         raise PacsError("the archive sent an object without a valid UID")
     path = folder / f"{instance_uid}.dcm"
     if path.exists():

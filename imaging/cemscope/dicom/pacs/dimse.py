@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
+from cemscope.dicom.file_meta import name_implementation
 from cemscope.dicom.pacs.archive import (
     ArchivedSeries,
     PassingFault,
@@ -91,6 +94,16 @@ def _send_at_once(event: Any) -> None:
     channel = event.assoc.dul.socket
     if channel is not None and channel.socket is not None:
         channel.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _as_file(event: Any) -> bytes:
+    """Put a received data set, byte by byte, into a file as `write_object` does."""
+    meta: Any = event.file_meta
+    name_implementation(meta)
+    group = DicomBytesIO()
+    write_file_meta_info(group, meta, enforce_standard=True)
+    data_set: bytes = event.encoded_dataset(include_meta=False)
+    return b"\0" * 128 + b"DICM" + group.getvalue() + data_set
 
 
 class DimseArchive:
@@ -197,7 +210,7 @@ class DimseArchive:
 
         def received(event: Any) -> int:
             nonlocal new
-            content = event.encoded_dataset(include_meta=True)
+            content = _as_file(event)
             uid = str(event.request.AffectedSOPInstanceUID)
             try:
                 new += write_fetched(folder, uid, content)
