@@ -1,17 +1,17 @@
 """Judge the lucent rim around screws on simulated scans with known halos.
 
     python tests/benchmarks/lucency_scenes.py --seeds 0-59 --jobs 2 --out rims.csv
-    python tests/benchmarks/lucency_scenes.py --seeds 100-159 --screws fitted
+    python tests/benchmarks/lucency_scenes.py --seeds 100-159 --screws true
     python tests/benchmarks/lucency_scenes.py --seeds 0-59 --write FOLDER --only-write
     python tests/benchmarks/lucency_scenes.py --scenes FOLDER
 
 Seeds 0 to 99 are for tuning, from 100 for testing only
-(`cemscope.testing.halo_case`). Vertebrae and cement are always the true ones. With
-`--screws true` axis, radius and thread of the screws are true as well and only their
-blur and brightness are fitted, so that the rim alone is judged; with `fitted` they are
-what cemscope's search finds. A scene needs about 10 s; with `--scanner full`, which
-follows every ray, 30 s. A halo counts as found if the screw is graded suspicious or
-loose. The exit status is 0 only if every goal is met.
+(`cemscope.testing.halo_case`). Vertebrae and cement are always the true ones. Screws
+are what cemscope's search finds. With `--screws true` axis, radius and thread are put
+right, but not the blur and brightness that were fitted with them. A scene needs about
+10 s; with `--scanner full`, which follows every ray, 30 s. A halo counts as found if
+the screw is graded suspicious or loose; one that is not assessed counts in no share.
+The exit status is 0 only if every goal is met.
 """
 
 import argparse
@@ -230,7 +230,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_scene_options(parser)
-    parser.add_argument("--screws", choices=["true", "fitted"], default="true")
+    parser.add_argument("--screws", choices=["true", "fitted"], default="fitted")
     parser.add_argument("--scanner", choices=list(SCANNERS), default="quick")
     options = parser.parse_args()
     write = str(options.write) if options.write else None

@@ -34,6 +34,9 @@ class HaloCase:
 
 
 LOOSE, SUSPICIOUS, NONE = "loose", "suspicious", "none"
+REFUSED = "not assessed"
+"""Where a gap of 1.5 mm would have hidden, a narrower one may be refused."""
+
 OBLIQUE = (
     (0.0, -np.sin(0.2), np.cos(0.2)),
     (0.0, np.cos(0.2), np.sin(0.2)),
@@ -42,7 +45,7 @@ OBLIQUE = (
 
 CASES = (
     HaloCase("tight", HaloPlan(0.0), (NONE,)),
-    HaloCase("half a millimetre", HaloPlan(0.5, 400.0), (NONE,)),
+    HaloCase("half a millimetre", HaloPlan(0.5, 400.0), (NONE, REFUSED)),
     HaloCase("1.5 mm with rim", HaloPlan(1.5, 400.0), (LOOSE,), 0.3),
     HaloCase("1.5 mm without rim", HaloPlan(1.5), (SUSPICIOUS, LOOSE), 0.5),
     HaloCase("2 mm", HaloPlan(2.0), (LOOSE,), 0.5),
@@ -94,7 +97,9 @@ def measured(case: HaloCase) -> ScrewLucency:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_halo_is_graded_and_measured(case: HaloCase) -> None:
     finding = measured(case).finding
-    assert isinstance(finding, Lucency), finding
+    if isinstance(finding, NotAssessed):
+        assert REFUSED in case.grades, finding
+        return
     assert finding.grade.value in case.grades, finding
     if case.bound_mm is not None:
         width = finding.whole.mean_width_mm

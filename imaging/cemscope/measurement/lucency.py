@@ -12,9 +12,10 @@ import numpy as np
 from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
-from cemscope.findings import Lucency, NotAssessed
+from cemscope.findings import Lucency, LucencyGrade, NotAssessed
 from cemscope.measurement.lucency_grade import judge_surface
 from cemscope.measurement.lucency_joint import strongest_gap
+from cemscope.measurement.lucency_power import share_told
 from cemscope.measurement.lucency_profiles import (
     DISTANCE_MM,
     CellState,
@@ -110,6 +111,10 @@ def _screw_lucency(
     if marrow is None:
         unseen = "no bone of this vertebra is seen away from the implants"
         return ScrewLucency(NotAssessed(unseen), None)
+    unsure_mm = screw.shaft.radius_deviation_mm
+    if unsure_mm > settings.largest_radius_deviation_mm:
+        vague = f"the shaft's surface is known to {unsure_mm:.2f} mm only (1 sigma)"
+        return ScrewLucency(NotAssessed(vague), None)
     profiles = cleaned.profiles
     left = _streak_hu(profiles, marrow[0])
     levels = BoneLevels(marrow[0], 0.35 * marrow[1], left)
@@ -130,7 +135,31 @@ def _screw_lucency(
         left,
         joint.strength,
     )
-    return ScrewLucency(judge_surface(surface, settings), surface)
+    finding = judge_surface(surface, settings)
+    if isinstance(finding, Lucency):
+        looked = (settings.power, settings.widths, settings.joint)
+        if finding.grade is LucencyGrade.NONE:
+            share = share_told(cleaned, screw.shaft, levels, evidence, looked)
+            if share < settings.power.least_told:
+                finding = _too_weak(settings, share)
+        elif _as_dark_as_a_gap(levels, settings) and not finding.double_halo:
+            finding = NotAssessed(
+                f"marrow of {levels.marrow_hu:.0f} HU is as dark as a gap; no dense "
+                "line bounds the dark zone"
+            )
+    return ScrewLucency(finding, surface)
+
+
+def _too_weak(settings: LucencySettings, share: float) -> NotAssessed:
+    return NotAssessed(
+        f"no rim was found, but a gap of {settings.power.width_mm:.1f} mm would have "
+        f"been told at {100.0 * share:.0f} % of its places only"
+    )
+
+
+def _as_dark_as_a_gap(levels: BoneLevels, settings: LucencySettings) -> bool:
+    contrast_hu = levels.marrow_hu - settings.widths.gap_hu
+    return contrast_hu < settings.least_contrast_hu
 
 
 def _surface(

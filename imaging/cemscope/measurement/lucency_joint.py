@@ -34,7 +34,7 @@ class JointSettings:
         Share of a window that must have been seen.
     """
 
-    least_evidence: float = 3.8
+    least_evidence: float = 3.0
     places_of_one: float = 40.0
     length_fractions: tuple[float, ...] = (1.0 / 3.0, 0.5, 0.75, 1.0)
     arcs_deg: tuple[float, ...] = (90.0, 140.0, 180.0, 270.0, 360.0)

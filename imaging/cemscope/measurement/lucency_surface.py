@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from cemscope.findings import Side
 from cemscope.measurement.lucency_joint import JointSettings
+from cemscope.measurement.lucency_power import PowerSettings
 from cemscope.measurement.lucency_profiles import ProfileSettings
 from cemscope.measurement.lucency_widths import WidthSettings
 from cemscope.segmentation.scan_region import FloatArray
@@ -43,6 +44,11 @@ class LucencySettings:
         Less of the surface in bone seen, cement left out: not assessed.
     least_length_mm
         Nor a shaft with less length in bone outside cement.
+    largest_radius_deviation_mm
+        Nor a shaft whose radius is not known better: every width errs as it does.
+    least_contrast_hu
+        Marrow must be so much denser than a gap to be told from it, unless a dense
+        line bounds the dark zone.
     hidden_deviation_mm
         A place whose width is not known better than this is not seen.
     wall_margin_mm
@@ -51,6 +57,8 @@ class LucencySettings:
         Surroundings so far below or above the patient's marrow are streaks, not bone.
     profiles, widths, joint
         How profiles are read, judged place by place, and over the whole shaft.
+    power
+        The gap that must not be missed where none is told.
     """
 
     thickest_slice_mm: float = 1.5
@@ -66,6 +74,8 @@ class LucencySettings:
     measuring_error_mm: float = 0.2
     least_seen_fraction: float = 0.3
     least_length_mm: float = 8.0
+    largest_radius_deviation_mm: float = 0.25
+    least_contrast_hu: float = 40.0
     hidden_deviation_mm: float = 0.8
     wall_margin_mm: float = 0.3
     dark_streak_hu: float = 170.0
@@ -73,6 +83,7 @@ class LucencySettings:
     profiles: ProfileSettings = field(default_factory=ProfileSettings)
     widths: WidthSettings = field(default_factory=WidthSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    power: PowerSettings = field(default_factory=PowerSettings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

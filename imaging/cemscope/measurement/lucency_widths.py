@@ -7,7 +7,7 @@ with a Gaussian prior, so that each width has a closed evidence (Gaussian margin
 likelihood; Bishop 2006, Pattern Recognition and Machine Learning, section 3.5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage, special
@@ -285,8 +285,8 @@ class _Surroundings:
         d = DISTANCE_MM
         blur_mm, sigma_mm = blurs_mm
         metal_hu = shaft.metal_hu
-        share, wider = (_share(shaft, d, sigma_mm * f) for f in (1.0, 1.02))
-        edge = (_share(shaft, d - 0.02, sigma_mm) - share) / 0.02
+        share, wider = (metal_share(shaft, d, sigma_mm * f) for f in (1.0, 1.02))
+        edge = (metal_share(shaft, d - 0.02, sigma_mm) - share) / 0.02
         apart = np.abs(d[:, None] - d)
         shared = levels.noise_hu**2 * np.exp(-0.5 * (apart / NOISE_MM) ** 2)
         shared += levels.streak_hu**2 * np.exp(-0.5 * (apart / settings.streak_mm) ** 2)
@@ -375,11 +375,11 @@ METAL_SPREAD = 0.1
 """Relative deviation of the metal's brightness along and around a shaft."""
 
 
-def _share(shaft: ShaftProfile, outside_mm: FloatArray, blur_mm: float) -> FloatArray:
-    """Share of metal as `ShaftProfile.metal_share`, with another blur."""
-    return ShaftProfile(
-        shaft.radius_mm, blur_mm, shaft.metal_hu, shaft.groove_mm
-    ).metal_share(outside_mm)
+def metal_share(
+    shaft: ShaftProfile, outside_mm: FloatArray, blur_mm: float
+) -> FloatArray:
+    """Calculate the share of metal as `ShaftProfile.metal_share`, with another blur."""
+    return replace(shaft, sigma_mm=blur_mm).metal_share(outside_mm)
 
 
 RIM_REACH_MM = 1.2
