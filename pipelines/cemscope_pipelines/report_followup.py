@@ -85,7 +85,7 @@ class FollowedVertebraEntry(ReportModel):
     """One vertebra in both scans."""
 
     level: str
-    baseline_level: str = Field(description="Its name in the baseline.")
+    baseline_level: Assessed[str] = Field(description="Its name in the baseline.")
     residual_mm: Assessed[float] = Field(
         description="Root mean square distance of edges of bone after registration."
     )
@@ -117,7 +117,7 @@ class FollowedScrewEntry(ReportModel):
     """One screw in both scans."""
 
     id: str
-    baseline_id: str
+    baseline_id: Assessed[str]
     level: str
     side: Literal["left", "right"]
     movement: Assessed[ScrewMovementEntry]
@@ -149,7 +149,8 @@ class ConclusionEntry(ReportModel):
 
     code: Literal[
         "screw_loose", "screw_suspicious", "lucency_grown", "screw_moved",
-        "screw_broken", "rod_broken", "cement_moved", "new_fracture",
+        "screw_broken", "screw_missing", "screw_new", "rod_broken", "cement_moved",
+        "new_fracture",
     ]  # fmt: skip
     subject: str = Field(description="Screw, rod or level.")
     message: str
@@ -165,8 +166,10 @@ class FollowupEntry(ReportModel):
     baseline_reviewed: bool = Field(description="Whether a reader's values were used.")
     days_between: Assessed[int]
     patient: PatientCheckEntry
-    vertebrae: tuple[FollowedVertebraEntry, ...] = Field(description="Lowest first.")
-    screws: tuple[FollowedScrewEntry, ...]
+    vertebrae: tuple[FollowedVertebraEntry, ...] = Field(
+        description="All of this scan, lowest first."
+    )
+    screws: tuple[FollowedScrewEntry, ...] = Field(description="All of this scan.")
     rods: tuple[FollowedRodEntry, ...]
     conclusions: tuple[ConclusionEntry, ...] = Field(
         description="Suspicions that need a reader's eye; empty where nothing changed."

@@ -16,12 +16,12 @@ LOCATION_NAMES = {"epidural": "spinal canal (epidural)"}
 def _shown(value: float | NotAssessedEntry, decimals: int = 2) -> str:
     if isinstance(value, NotAssessedEntry):
         return "not assessed"
-    return f"{value:.{decimals}f}"
+    return f"{value:z.{decimals}f}"
 
 
 def _change(value: float, uncertainty: float, decimals: int = 1) -> str:
     """Write a change with its sign and the half-width of its interval."""
-    return f"{value:+.{decimals}f} \N{PLUS-MINUS SIGN} {uncertainty:.{decimals}f}"
+    return f"{value:+z.{decimals}f} \N{PLUS-MINUS SIGN} {uncertainty:.{decimals}f}"
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,7 @@
 """Two scans of one analytic vertebra: a drum with endplates, pedicles and a process."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,7 @@ class Scan:
     middle_mm: tuple[float, float, float] = field(default=(0.0, 18.0, 0.0))
 
 
+@cache
 def scanned(bone: Bone, scan: Scan) -> ScannedSpine:
     """Scan a vertebra and outline it truly."""
     spacing = np.array(scan.spacing_mm)

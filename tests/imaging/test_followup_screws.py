@@ -253,6 +253,37 @@ def test_growth_needs_places_that_both_scans_show() -> None:
     assert "baseline: streaks hide it" in blind.growth_mm.reason
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "refused", "marrow_hu", "growth"),
+    [
+        (0.0, 1.5, "baseline", 120.0, 1.5),
+        (1.5, 0.0, "follow-up", 120.0, -1.5),
+        (0.0, 0.0, "baseline", 120.0, None),
+        (0.0, 1.5, "baseline", 50.0, None),
+        (0.0, 1.5, "both", 120.0, None),
+    ],
+)
+def test_a_scan_that_could_not_exclude_a_rim_tells_its_growth_beside_one(
+    old: float, new: float, refused: str, marrow_hu: float, growth: float | None
+) -> None:
+    model, why = screw(), "a gap would have been told at 40 % of its places only"
+    before, after = (
+        replace(surface(model, width), marrow_hu=marrow_hu) for width in (old, new)
+    )
+    found = rim_growth(
+        followed(model, before, why if refused in ("baseline", "both") else ""),
+        followed(model, after, why if refused in ("follow-up", "both") else ""),
+        STILL,
+        LucencySettings(),
+        0.25,
+    )
+    if growth is None:
+        assert isinstance(found.growth_mm, NotAssessed)
+        assert why in found.growth_mm.reason
+    else:
+        assert found.growth_mm == pytest.approx(growth, abs=1e-9)
+
+
 # --- in one piece -----------------------------------------------------------------
 
 METAL_HU = 9000

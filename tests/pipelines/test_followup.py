@@ -1,7 +1,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import numpy as np
@@ -9,11 +8,13 @@ import pytest
 
 from cases.export_cases import IDENTITY, CasePlan, make_case
 from cases.reports import LevelCase, ReportCase, made_report
-from cemscope.dicom import list_series
-from cemscope.dicom.patient_match import PatientMatch, compare_patients
+from cases.small_series import small_ct, written
 from cemscope.findings import NotAssessed, Side
-from cemscope.geometry import VoxelGeometry
-from cemscope.measurement.followup import FollowedPair, FollowupComparison
+from cemscope.measurement.followup import (
+    FollowedPair,
+    FollowupComparison,
+    OnlyOneScan,
+)
 from cemscope.measurement.followup_findings import (
     BodyHeights,
     CementMovement,
@@ -33,17 +34,11 @@ from cemscope.measurement.lucency_surface import LucencyMap
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
 from cemscope.segmentation.implants.screw_thread import ThreadEstimate
-from cemscope.testing.dicom_writer import SeriesIdentity, write_series
-from cemscope.volume import CTVolume
+from cemscope.testing.dicom_writer import write_series
 from cemscope_pipelines.cli import main
 from cemscope_pipelines.cli.followup_table import followup_table
 from cemscope_pipelines.followup.baseline_case import open_baseline
 from cemscope_pipelines.followup.followup_run import followed_report
-from cemscope_pipelines.followup.patient_check import (
-    days_between,
-    order_notices,
-    patient_notices,
-)
 from cemscope_pipelines.pictures.rim_map import (
     CEMENT_COLOUR,
     HIDDEN_COLOUR,
@@ -150,7 +145,9 @@ def comparison(*, changed: bool) -> FollowupComparison:
             Integrity.SUSPECTED_BREAK if changed else Integrity.WHOLE,
         ),
     )
-    return FollowupComparison(vertebrae, tuple(screws), rods, tuple(pairs), (), {})
+    return FollowupComparison(
+        vertebrae, tuple(screws), rods, tuple(pairs), (), OnlyOneScan(), {}
+    )
 
 
 def later_report(*, loose: bool) -> Report:
@@ -232,6 +229,44 @@ def test_where_nothing_changed_there_is_nothing_to_look_at(
     assert "nothing changed beyond the limits" in followup_table(report)
 
 
+def test_what_only_one_scan_shows_is_told_and_not_assessed(
+    baseline_folder: Path,
+) -> None:
+    from cemscope.dicom import ReadSettings
+
+    found = comparison(changed=False)
+    alone = replace(
+        found,
+        vertebrae=found.vertebrae[1:],
+        screws=found.screws[:1],
+        pairs=found.pairs[:1],
+        only_one=OnlyOneScan(
+            lost_levels=("S1",),
+            new_levels=("L5",),
+            lost_screws=("L4-left",),
+            new_screws=("L4-right",),
+        ),
+    )
+    report = followed_report(
+        later_report(loose=False),
+        open_baseline(baseline_folder, None, ReadSettings()),
+        alone,
+        SAME,
+    )
+    jsonschema.validate(json.loads(report.to_json()), report_json_schema())
+    told = report.followup
+    assert told is not None
+    assert [v.level for v in told.vertebrae] == ["L5", "L4"]
+    assert isinstance(told.vertebrae[0].residual_mm, NotAssessedEntry)
+    assert isinstance(told.vertebrae[0].heights, NotAssessedEntry)
+    assert [s.id for s in told.screws] == ["L4-left", "L4-right"]
+    assert isinstance(told.screws[1].baseline_id, NotAssessedEntry)
+    assert isinstance(told.screws[1].movement, NotAssessedEntry)
+    assert [c.code for c in told.conclusions] == ["screw_missing", "screw_new"]
+    table = followup_table(report)
+    assert "L4-left of the baseline was not found in this scan" in table
+
+
 def test_the_table_names_what_to_look_at(baseline_folder: Path) -> None:
     table = followup_table(reported(baseline_folder, changed=True))
     assert "L4 left is suspected to be loose" in table
@@ -269,66 +304,6 @@ def test_the_page_shows_the_comparison(baseline_folder: Path) -> None:
         assert words in page
     plain = render_html(later_report(loose=False), ReportPictures(spine, b"png", ()))
     assert "Follow-up" not in plain
-
-
-# --- whose scans ------------------------------------------------------------------
-
-
-def small_ct() -> CTVolume:
-    geometry = VoxelGeometry.from_axes((8, 16, 16), (2.0, 1.0, 1.0))
-    return CTVolume(np.zeros(geometry.shape, np.int16), geometry)
-
-
-def written(folder: Path, **identity: Any) -> Any:
-    base = SeriesIdentity(patient_id="A-1", patient_birth_date="19400101")
-    write_series(small_ct(), folder, replace(base, **identity))
-    return list_series(folder)[0]
-
-
-PATIENTS = (
-    ({}, PatientMatch.SAME),
-    ({"patient_id": " a-1 "}, PatientMatch.SAME),
-    ({"patient_id": "B-2"}, PatientMatch.DIFFERENT),
-    ({"patient_birth_date": "19510505"}, PatientMatch.DIFFERENT),
-    ({"patient_id": ""}, PatientMatch.NOT_KNOWN),
-    ({"patient_id": "anonymous"}, PatientMatch.NOT_KNOWN),
-)
-
-
-@pytest.mark.parametrize(("other", "match"), PATIENTS, ids=str)
-def test_patients_are_compared(
-    tmp_path: Path, other: dict[str, Any], match: PatientMatch
-) -> None:
-    first = written(tmp_path / "one", study_key="one")
-    second = written(tmp_path / "two", study_key="two", **other)
-    found = compare_patients(first, second)
-    assert found.match is match
-    assert "A-1" not in found.reason
-    assert "1940" not in found.reason
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "days", "codes"),
-    [
-        ("20250311", "20250910", 183, []),
-        ("20250910", "20250311", -183, ["followup_not_later"]),
-        ("20250311", "20250311", 0, ["followup_not_later"]),
-        (None, "20250311", None, []),
-        ("2025", "20250311", None, []),
-    ],
-)
-def test_scans_are_told_in_their_order(
-    first: str | None, second: str | None, days: int | None, codes: list[str]
-) -> None:
-    assert days_between(first, second) == days
-    assert [n.code for n in order_notices(days)] == codes
-
-
-def test_a_patient_that_was_not_checked_is_told() -> None:
-    assert patient_notices(SAME) == ()
-    unknown = PatientCheckEntry(result="not_known", reason="no ID")
-    (notice,) = patient_notices(unknown)
-    assert notice.code == "patient_not_checked"
 
 
 # --- the command ------------------------------------------------------------------

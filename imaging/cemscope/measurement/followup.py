@@ -46,12 +46,35 @@ class FollowedPair:
         Its vertebra in both scans.
     baseline_surface : LucencyMap or None
         The baseline's rim on the places of the follow-up's.
+    growth_told : bool
+        Whether the growth of its rim is assessed.
     """
 
     before: FollowedScrew
     after: FollowedScrew
     bone: RegisteredVertebra | NotAssessed
     baseline_surface: LucencyMap | None
+    growth_told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyOneScan:
+    """What has no counterpart in the other scan.
+
+    Attributes
+    ----------
+    lost_levels, new_levels : tuple of str
+        Vertebrae of the baseline, and of the follow-up.
+    lost_screws : tuple of str
+        Screws of the baseline whose vertebra is in both scans.
+    new_screws : tuple of str
+        Screws of the follow-up.
+    """
+
+    lost_levels: tuple[str, ...] = ()
+    new_levels: tuple[str, ...] = ()
+    lost_screws: tuple[str, ...] = ()
+    new_screws: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +93,8 @@ class FollowupComparison:
         In the order of ``screws``.
     notices : tuple of Notice
         What a reader should know.
+    only_one : OnlyOneScan
+        What only one of the scans holds.
     bones : dict
         Registration of each vertebra, by the follow-up's name.
     """
@@ -79,6 +104,7 @@ class FollowupComparison:
     rods: tuple[RodFollowup, ...]
     pairs: tuple[FollowedPair, ...]
     notices: tuple[Notice, ...]
+    only_one: OnlyOneScan
     bones: dict[str, RegisteredVertebra | NotAssessed]
 
 
@@ -117,12 +143,14 @@ def compare_scans(
         for pair in match.pairs
     )
     screws, pairs, ids = _screws((baseline, followup), match, bones, lucency, settings)
+    only_one = _unmatched(baseline, followup, match, ids)
     return FollowupComparison(
         vertebrae,
         screws,
         rods_between(baseline, followup, ids),
         pairs,
-        match.notices + _unmatched(baseline, followup, match, ids),
+        match.notices + _unmatched_notices(only_one),
+        only_one,
         bones,
     )
 
@@ -231,7 +259,8 @@ def _screws(
                 reason,
             )
         )
-        pairs.append(FollowedPair(old, screw, bone, growth.baseline))
+        told = not isinstance(growth.growth_mm, NotAssessed)
+        pairs.append(FollowedPair(old, screw, bone, growth.baseline, told))
     return tuple(found), tuple(pairs), ids
 
 
@@ -257,42 +286,50 @@ def _unmatched(
     followup: FollowedScan,
     match: LevelMatch,
     ids: dict[str, str],
-) -> tuple[Notice, ...]:
-    """Name what only one of the scans holds."""
+) -> OnlyOneScan:
+    """Collect what only one of the scans holds."""
     seen = {a.level.name for a, _ in match.pairs}
-    beyond = [
-        v.level.name
-        for v in baseline.scanned.spine.vertebrae
-        if v.level.name not in seen
-    ]
-    notices = []
-    if beyond:
-        notices.append(
-            Notice(
-                "levels_not_in_view",
-                f"Not found in this scan: {', '.join(beyond)} of the baseline.",
-            )
-        )
+    later = {b.level.name for _, b in match.pairs}
     in_both = set(ids.values())
-    lost = [
-        s.screw_id
-        for s in baseline.screws
-        if s.screw_id not in in_both and s.model.level in seen
-    ]
-    if lost:
-        notices.append(
-            Notice(
-                "screw_missing",
-                f"Screws of the baseline that were not found in this scan: "
-                f"{', '.join(lost)}. Removed, broken or not recognised: check them.",
-            )
-        )
-    new = [s.screw_id for s in followup.screws if s.screw_id not in ids]
-    if new:
-        notices.append(
-            Notice(
-                "screw_new",
-                f"Screws without a counterpart in the baseline: {', '.join(new)}.",
-            )
-        )
-    return tuple(notices)
+    spines = (baseline.scanned.spine, followup.scanned.spine)
+    lost, new = (
+        tuple(v.level.name for v in spine.vertebrae if v.level.name not in known)
+        for spine, known in zip(spines, (seen, later), strict=True)
+    )
+    return OnlyOneScan(
+        lost,
+        new,
+        tuple(
+            s.screw_id
+            for s in baseline.screws
+            if s.screw_id not in in_both and s.model.level in seen
+        ),
+        tuple(s.screw_id for s in followup.screws if s.screw_id not in ids),
+    )
+
+
+def _unmatched_notices(only_one: OnlyOneScan) -> tuple[Notice, ...]:
+    """Name what only one of the scans holds."""
+    sentences = (
+        (
+            only_one.lost_levels,
+            "levels_not_in_view",
+            "Not found in this scan: {} of the baseline.",
+        ),
+        (
+            only_one.lost_screws,
+            "screw_missing",
+            "Screws of the baseline that were not found in this scan: {}. Removed, "
+            "broken or not recognised: check them.",
+        ),
+        (
+            only_one.new_screws,
+            "screw_new",
+            "Screws without a counterpart in the baseline: {}.",
+        ),
+    )
+    return tuple(
+        Notice(code, words.format(", ".join(names)))
+        for names, code, words in sentences
+        if names
+    )

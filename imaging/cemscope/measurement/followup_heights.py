@@ -4,7 +4,8 @@ Both endplates are followed from scan to scan, in the same columns of the same b
 that is more exact than the difference of two outlines.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -116,7 +117,24 @@ def height_changes(
     for name, share in PLACES.items():
         columns = first.place(share, MIDLINE_SHARE)
         changes[name] = _followed(first, second, columns, found, settings)
-    return _judged(changes, settings, "edges")
+    unseen = [
+        loss
+        for name, share in PLACES.items()
+        if isinstance(changes[name], NotAssessed)
+        for loss in _outlined_losses(first, second, first.place(share, MIDLINE_SHARE))
+    ]
+    return judged_heights(changes, settings, "edges", unseen)
+
+
+def _outlined_losses(
+    first: BodyColumns, second: BodyColumns, columns: BoolArray
+) -> list[float]:
+    """Loss of height at a place as the outlines tell it; empty where they do not."""
+    heights = [one.top_mm - one.bottom_mm for one in (first, second)]
+    both = columns & np.isfinite(heights[0]) & np.isfinite(heights[1])
+    if both.sum() < LEAST_COLUMNS:
+        return []
+    return [float(np.median((heights[0] - heights[1])[both]))]
 
 
 def outline_heights(
@@ -143,7 +161,7 @@ def outline_heights(
             changes[name] = NotAssessed("the outline has no columns there")
             continue
         changes[name] = _change(heights[0], heights[0] - heights[1], half_width)
-    return _judged(changes, settings, "outlines")
+    return judged_heights(changes, settings, "outlines")
 
 
 def _change(baseline_mm: float, loss_mm: float, half_width: float) -> HeightChange:
@@ -185,6 +203,74 @@ def _followed(
     return _change(height, lower - upper, error)
 
 
+@dataclass(frozen=True, slots=True)
+class PlatePlace:
+    """A place where an endplate may lie now.
+
+    Attributes
+    ----------
+    moved_mm, deviation_mm : float
+        Movement along the body's axis, with its standard deviation.
+    likeness : float
+        Of its columns, as many as were found again (0 to 1).
+    """
+
+    moved_mm: float
+    deviation_mm: float
+    likeness: float
+
+
+def most_likely_place(
+    places: list[PlatePlace], outlined_mm: float
+) -> PlatePlace | None:
+    """Choose among places by their likeness, and by the outlines where that is equal.
+
+    A neighbour's endplate, or a line of broken bone, can look much like the endplate
+    that is searched: then the outlines of both scans must bear it out.
+
+    Parameters
+    ----------
+    places
+        Where columns like those of the baseline were found.
+    outlined_mm
+        Movement as the outlines tell it.
+
+    Returns
+    -------
+    PlatePlace or None
+        None where neither decides.
+    """
+    places = sorted(places, key=lambda one: -one.likeness)
+    if not places:
+        return None
+    best = places[0]
+    rivals = [
+        one
+        for one in places
+        if one.likeness >= best.likeness - AS_LIKELY
+        and abs(one.moved_mm - best.moved_mm) > APART_MM
+    ]
+    if rivals:
+        borne_out = [
+            one
+            for one in (best, *rivals)
+            if abs(one.moved_mm - outlined_mm) <= OUTLINE_MM
+        ]
+        return borne_out[0] if len(borne_out) == 1 else None
+    told = abs(best.moved_mm - outlined_mm) <= OUTLINE_MM
+    return best if told or best.likeness >= SURE_LIKENESS else None
+
+
+APART_MM, AS_LIKELY = 1.0, 0.1
+"""Places further apart than this, and alike within this, are rivals [ours]."""
+
+OUTLINE_MM = 2.0
+"""An outline that moved by nearly the same bears an endplate's movement out [ours]."""
+
+SURE_LIKENESS = 0.9
+"""Columns as alike as this need no outline to bear them out [ours]."""
+
+
 def _plate_movement(
     columns: BodyColumns,
     plate_mm: FloatArray,
@@ -205,17 +291,13 @@ def _plate_movement(
         return None
     direction = inward * frame.superior
     edges = edge_profiles(found.baseline, points, np.tile(direction, (len(points), 1)))
-    best: tuple[float, float, float] | None = None
+    places = []
     for start in (0.0, guess_mm):
-        moved = _search(edges, found, pose, start * frame.superior, settings)
-        if moved is None:
-            continue
-        shift, deviation, quality = moved
-        total = start + inward * shift
-        # Staying where it was needs no better proof than any movement.
-        if best is None or quality > best[2] + 0.05:
-            best = (total, deviation, quality)
-    return None if best is None else (best[0], best[1])
+        place = _search(edges, found, pose, start * frame.superior, settings)
+        if place is not None:
+            places.append(replace(place, moved_mm=start + inward * place.moved_mm))
+    place = most_likely_place(places, guess_mm)
+    return None if place is None else (place.moved_mm, place.deviation_mm)
 
 
 def _search(
@@ -224,8 +306,8 @@ def _search(
     pose: RigidPose,
     start_mm: FloatArray,
     settings: FollowupSettings,
-) -> tuple[float, float, float] | None:
-    """Shift along the inward normal, its deviation, and how alike the columns are."""
+) -> PlatePlace | None:
+    """Find the place near a start; its movement is the shift along the normal."""
     moved = pose.moved(np.zeros(3), start_mm)
     shifts = follow_edges(edges, found.followup, moved, PLATE_REACH_MM)
     alike = shifts.visible & (shifts.likeness >= settings.registration.edge_likeness)
@@ -236,33 +318,49 @@ def _search(
     spread = 1.4826 * float(np.median(np.abs(values - middle)))
     # Neighbouring columns share their voxels.
     independent = max(1.0, alike.sum() / 4.0)
-    deviation = float(np.hypot(settings.plate_error_mm, spread / np.sqrt(independent)))
-    quality = float(np.median(shifts.likeness[shifts.visible])) * float(
+    likeness = float(np.median(shifts.likeness[shifts.visible])) * float(
         alike.sum() / shifts.visible.size
     )
-    return middle, deviation, quality
+    parts = (
+        settings.plate_error_mm,
+        spread / np.sqrt(independent),
+        UNLIKE_ERROR_MM * (1.0 - likeness),
+    )
+    return PlatePlace(middle, float(np.linalg.norm(parts)), likeness)
 
 
 LEAST_ALIKE = 0.4
 """Share of the columns that must be found again."""
 
+UNLIKE_ERROR_MM = 1.0
+"""Error of a place whose columns are not alike at all [ours]."""
 
-def _judged(
+
+def judged_heights(
     changes: dict[str, HeightChange | NotAssessed],
     settings: FollowupSettings,
     method: str,
+    outlined_mm: Sequence[float] = (),
 ) -> BodyHeights:
-    known = [c for c in changes.values() if isinstance(c, HeightChange)]
+    """Grade the losses of height of a body.
+
+    Parameters
+    ----------
+    changes
+        By place: anterior, middle, posterior.
+    settings
+        Limits of a fracture.
+    method
+        "edges" or "outlines".
+    outlined_mm
+        Losses that outlines tell where no edge does: they prove no fracture, but they
+        forbid to exclude one.
+    """
+    places = (changes["anterior"], changes["middle"], changes["posterior"])
+    known = [c for c in places if isinstance(c, HeightChange)]
     if not known:
-        reason = "no height of the body could be compared"
-        return BodyHeights(
-            changes["anterior"],
-            changes["middle"],
-            changes["posterior"],
-            NotAssessed(reason),
-            NotAssessed(reason),
-            method,
-        )
+        refused = NotAssessed("no height of the body could be compared")
+        return BodyHeights(*places, refused, refused, method)
     certain = [c for c in known if c.loss_mm.certain]
     lost = max((c.loss_percent for c in certain), default=0.0)
     broken = any(
@@ -270,12 +368,12 @@ def _judged(
         and c.loss_mm.value >= settings.fracture_mm
         for c in certain
     )
+    fallen_mm = max(outlined_mm, default=0.0)
+    if not broken and fallen_mm >= settings.fracture_mm:
+        refused = NotAssessed(
+            f"the outlines lost {fallen_mm:.1f} mm where the endplates are not seen "
+            "alike in both scans: look at this vertebra"
+        )
+        return BodyHeights(*places, refused, refused, method)
     grade = int(sum(lost >= limit for limit in GENANT_LIMITS))
-    return BodyHeights(
-        changes["anterior"],
-        changes["middle"],
-        changes["posterior"],
-        grade,
-        broken,
-        method,
-    )
+    return BodyHeights(*places, grade, broken, method)

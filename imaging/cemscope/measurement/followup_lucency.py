@@ -52,14 +52,10 @@ def rim_growth(
     least_seen
         Least share of the surface in bone that must be seen in both.
     """
-    if before.surface is None or after.surface is None:
-        which = "baseline" if before.surface is None else "follow-up"
-        one = before if before.surface is None else after
-        return RimGrowth(
-            NotAssessed(f"not assessed in the {which}: {one.lucency_refused}"),
-            0.0,
-            None,
-        )
+    if before.surface is None:
+        return RimGrowth(_refused(before, "baseline"), 0.0, None)
+    if after.surface is None:
+        return RimGrowth(_refused(after, "follow-up"), 0.0, None)
     first = _turned(before, after, pose)
     second = after.surface
     open_ = second.state != CellState.OUTSIDE
@@ -72,6 +68,14 @@ def rim_growth(
             "both scans"
         )
         return RimGrowth(reason, share, first)
+    if before.lucency_refused and not _shows_what_the_other_has(
+        first, (after, second), both, settings
+    ):
+        return RimGrowth(_refused(before, "baseline"), share, first)
+    if after.lucency_refused and not _shows_what_the_other_has(
+        second, (before, first), both, settings
+    ):
+        return RimGrowth(_refused(after, "follow-up"), share, first)
     rim = np.zeros(both.shape, np.bool_)
     for surface in (first, second):
         if _reaches(surface, both, settings):
@@ -80,6 +84,30 @@ def rim_growth(
     places = rim if rim.any() else both
     grown = float((second.width_mm - first.width_mm)[places].mean())
     return RimGrowth(grown, share, first)
+
+
+def _refused(screw: FollowedScrew, which: str) -> NotAssessed:
+    return NotAssessed(f"not assessed in the {which}: {screw.lucency_refused}")
+
+
+def _shows_what_the_other_has(
+    surface: LucencyMap,
+    other: tuple[FollowedScrew, LucencyMap],
+    both: npt.NDArray[np.bool_],
+    settings: LucencySettings,
+) -> bool:
+    """Tell whether a scan whose rim is not assessed still tells of its growth.
+
+    A rim that one scan shows would be seen in the other, too, at the same places of the
+    same bone, unless its marrow is as dark as a gap there.
+    """
+    screw, shown = other
+    contrast_hu = surface.marrow_hu - settings.widths.gap_hu
+    return (
+        not screw.lucency_refused
+        and contrast_hu >= settings.least_contrast_hu
+        and _reaches(shown, both, settings)
+    )
 
 
 LEAST_RIM_SHARE = 0.25

@@ -27,7 +27,7 @@ def followed_screws(
         FollowedScrew(
             screw.screw_id,
             model,
-            surface if isinstance(screw.lucency, Lucency) else None,
+            surface,
             "" if isinstance(screw.lucency, Lucency) else screw.lucency.reason,
         )
         for model, screw, surface in zip(models, screws, surfaces, strict=True)

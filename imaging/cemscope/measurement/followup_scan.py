@@ -10,7 +10,11 @@ from cemscope.segmentation.implants.screw_model import ScrewModel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FollowedScrew:
-    """A fitted screw with the unrolled surface of its rim, None where not assessed."""
+    """A fitted screw with the unrolled surface of its rim.
+
+    ``surface`` is None where the shaft was not looked at; ``lucency_refused`` says why
+    its rim is not assessed, "" where it is.
+    """
 
     screw_id: str
     model: ScrewModel

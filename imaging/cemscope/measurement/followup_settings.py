@@ -50,7 +50,7 @@ class FollowupSettings:
     """
 
     thickest_slice_mm: float = 1.5
-    axis_error_mm: float = 0.2
+    axis_error_mm: float = 0.3
     fit_error_mm: float = 0.8
     tip_error_mm: float = 0.4
     head_error_mm: float = 0.5

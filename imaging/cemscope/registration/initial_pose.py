@@ -72,8 +72,8 @@ def starting_poses(
     Returns
     -------
     tuple of tuple of RigidPose
-        From its neighbours and its own outlines; then, for outlines that end a few mm
-        too high or low, the same shifted along its axis.
+        From its neighbours, then from its own outlines; then, for outlines that end a
+        few mm too high or low, both shifted along its axis.
     """
     baseline, later = pair
     own = RigidPose.between(baseline.frame, later.frame)
@@ -84,7 +84,7 @@ def starting_poses(
         for guess in guesses
         for step in (-STEP_MM, STEP_MM)
     )
-    return guesses, shifted
+    return guesses[:1], guesses[1:], shifted
 
 
 STEP_MM = 5.0

@@ -15,14 +15,14 @@ UNKNOWN = "not assessed"
 
 
 def _change(value: float, uncertainty: float) -> str:
-    return f"{value:+.1f} +/- {uncertainty:.1f}"
+    return f"{value:+z.1f} +/- {uncertainty:.1f}"
 
 
 def _screw_row(screw: FollowedScrewEntry, report: Report) -> tuple[str, ...]:
     lucency = next(s.lucency for s in report.screws if s.id == screw.id)
     grade = UNKNOWN if isinstance(lucency, NotAssessedEntry) else lucency.grade
     growth = screw.growth_mm
-    grown = UNKNOWN if isinstance(growth, NotAssessedEntry) else f"{growth:+.1f}"
+    grown = UNKNOWN if isinstance(growth, NotAssessedEntry) else f"{growth:+z.1f}"
     whole = screw.integrity if isinstance(screw.integrity, str) else UNKNOWN
     movement = screw.movement
     if not isinstance(movement, ScrewMovementEntry):

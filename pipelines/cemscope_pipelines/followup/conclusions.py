@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from cemscope.measurement.followup import OnlyOneScan
 from cemscope_pipelines.report import ScrewEntry
 from cemscope_pipelines.report_base import NotAssessedEntry
 from cemscope_pipelines.report_followup import (
@@ -62,7 +63,7 @@ def _screw(
     if followed is not None and not isinstance(followed.growth_mm, NotAssessedEntry):
         growth = followed.growth_mm
     if not isinstance(lucency, NotAssessedEntry) and lucency.grade != "none":
-        grown = "" if growth is None else f", {growth:+.1f} mm since the baseline"
+        grown = "" if growth is None else f", {growth:+z.1f} mm since the baseline"
         loose = lucency.grade == "loose"
         yield ConclusionEntry(
             code="screw_loose" if loose else "screw_suspicious",
@@ -86,7 +87,7 @@ def _screw(
             code="screw_moved",
             subject=screw.id,
             message=f"{name} moved in its vertebra: tilt "
-            f"{movement.tilt.value_deg:+.1f} +/- {movement.tilt.uncertainty_deg:.1f} "
+            f"{movement.tilt.value_deg:+z.1f} +/- {movement.tilt.uncertainty_deg:.1f} "
             f"degrees, tip {movement.tip.distance.value_mm:.1f} +/- "
             f"{movement.tip.distance.uncertainty_mm:.1f} mm.",
         )
@@ -124,3 +125,25 @@ def _vertebra(vertebra: FollowedVertebraEntry) -> Iterator[ConclusionEntry]:
             message=f"The cement of {vertebra.level} moved in its vertebra by "
             f"{distance.value_mm:.1f} +/- {distance.uncertainty_mm:.1f} mm.",
         )
+
+
+def unmatched_screws(only_one: OnlyOneScan) -> tuple[ConclusionEntry, ...]:
+    """Tell of screws that only one of the scans shows."""
+    lost = tuple(
+        ConclusionEntry(
+            code="screw_missing",
+            subject=name,
+            message=f"{name} of the baseline was not found in this scan: removed, "
+            "broken or not recognised.",
+        )
+        for name in only_one.lost_screws
+    )
+    new = tuple(
+        ConclusionEntry(
+            code="screw_new",
+            subject=name,
+            message=f"{name} was not found in the baseline.",
+        )
+        for name in only_one.new_screws
+    )
+    return lost + new

@@ -15,6 +15,7 @@ from cemscope.measurement.followup_findings import (
     ScrewMovement,
     VertebraFollowup,
 )
+from cemscope_pipelines.report import Report
 from cemscope_pipelines.report_base import NotAssessedEntry
 from cemscope_pipelines.report_followup import (
     CementMovementEntry,
@@ -163,9 +164,45 @@ def rod_entry(one: RodFollowup) -> FollowedRodEntry:
     )
 
 
-def screw_entries(found: FollowupComparison) -> tuple[FollowedScrewEntry, ...]:
-    """Put all screws into the form of the report."""
-    return tuple(
-        screw_entry(one, pair.before.screw_id)
+def vertebra_entries(
+    found: FollowupComparison, report: Report
+) -> tuple[FollowedVertebraEntry, ...]:
+    """Put all vertebrae of the later scan into the form of the report."""
+    entries = {one.level: vertebra_entry(one) for one in found.vertebrae}
+    alone = NotAssessedEntry(reason="the vertebra was not found in the baseline")
+    for level in found.only_one.new_levels:
+        entries[level] = FollowedVertebraEntry(
+            level=level,
+            baseline_level=alone,
+            residual_mm=alone,
+            agreement=alone,
+            edges=alone,
+            heights=alone,
+            cement=alone,
+        )
+    return tuple(entries[v.level] for v in report.vertebrae if v.level in entries)
+
+
+def screw_entries(
+    found: FollowupComparison, report: Report
+) -> tuple[FollowedScrewEntry, ...]:
+    """Put all screws of the later scan into the form of the report."""
+    entries = {
+        one.screw_id: screw_entry(one, pair.before.screw_id)
         for one, pair in zip(found.screws, found.pairs, strict=True)
-    )
+    }
+    alone = NotAssessedEntry(reason="the screw was not found in the baseline")
+    for screw in report.screws:
+        if screw.id in found.only_one.new_screws:
+            entries[screw.id] = FollowedScrewEntry(
+                id=screw.id,
+                baseline_id=alone,
+                level=screw.level,
+                side=screw.side,
+                movement=alone,
+                growth_mm=alone,
+                growth_seen_fraction=0.0,
+                integrity=alone,
+                integrity_reason="",
+            )
+    return tuple(entries[s.id] for s in report.screws if s.id in entries)

@@ -25,11 +25,11 @@ from cemscope_pipelines.followup.baseline_case import (
     open_baseline,
     read_baseline,
 )
-from cemscope_pipelines.followup.conclusions import conclusions
+from cemscope_pipelines.followup.conclusions import conclusions, unmatched_screws
 from cemscope_pipelines.followup.followup_entries import (
     rod_entry,
     screw_entries,
-    vertebra_entry,
+    vertebra_entries,
 )
 from cemscope_pipelines.followup.patient_check import (
     check_patient,
@@ -177,8 +177,8 @@ def followed_report(
     days = days_between(
         _known(series.acquisition_date), _known(report.series.acquisition_date)
     )
-    vertebrae = tuple(vertebra_entry(one) for one in found.vertebrae)
-    followed = screw_entries(found)
+    vertebrae = vertebra_entries(found, report)
+    followed = screw_entries(found, report)
     rods = tuple(rod_entry(one) for one in found.rods)
     entry = FollowupEntry(
         baseline_report_hash=baseline.report_sha256,
@@ -193,7 +193,8 @@ def followed_report(
         vertebrae=vertebrae,
         screws=followed,
         rods=rods,
-        conclusions=conclusions(screws, followed, rods, vertebrae),
+        conclusions=conclusions(screws, followed, rods, vertebrae)
+        + unmatched_screws(found.only_one),
     )
     notices = (*patient_notices(patient), *order_notices(days), *found.notices)
     return report.model_copy(

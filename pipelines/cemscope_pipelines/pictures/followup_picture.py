@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from cemscope.findings import NotAssessed
 from cemscope.geometry import FloatArray
 from cemscope.measurement.followup import FollowedPair, FollowupComparison
-from cemscope.measurement.followup_scan import FollowedScan
+from cemscope.measurement.followup_scan import FollowedScan, FollowedScrew
 from cemscope.measurement.lucency_surface import LucencyMap
 from cemscope.segmentation.implants.screw_profile import ScrewAxis
 from cemscope.segmentation.scan_region import ScanRegion, box_of
@@ -89,7 +89,7 @@ def _title(pair: FollowedPair, report: Report) -> str:
     if lucency.mean_width_mm > 0.0:
         words += f", rim {lucency.mean_width_mm:.1f} mm"
     if isinstance(lucency, GrownLucencyEntry) and isinstance(lucency.growth_mm, float):
-        words += f", grew {lucency.growth_mm:+.1f} mm"
+        words += f", grew {lucency.growth_mm:+z.1f} mm"
     return words
 
 
@@ -108,7 +108,7 @@ def _views(
         axis,
         (after.model.neck_mm, after.model.tip_mm),
         after.model.shaft.radius_mm,
-        after.surface,
+        _shown(after, after.surface, pair),
         after.lucency_refused,
     )
     old = before.model
@@ -129,11 +129,18 @@ def _views(
             old.axis,
             (old.neck_mm, old.tip_mm),
             old.shaft.radius_mm,
-            pair.baseline_surface,
+            _shown(before, pair.baseline_surface, pair),
             before.lucency_refused or "not on the follow-up's places",
         ),
         now,
     )
+
+
+def _shown(
+    screw: FollowedScrew, surface: LucencyMap | None, pair: FollowedPair
+) -> LucencyMap | None:
+    """Show a rim that is assessed, or of which the growth is."""
+    return None if screw.lucency_refused and not pair.growth_told else surface
 
 
 def _across(
