@@ -4,23 +4,41 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cases.fake_cases import BEHAVIOUR_FILE, REPORT_SOURCE, RUNS_FILE
+from cases.fake_cases import (
+    BEHAVIOUR_FILE,
+    COMPARED_FILE,
+    REPORT_SOURCE,
+    RUNS_FILE,
+)
 from cases.reports import LevelCase, ReportCase, made_report
 from cases.series import BROKEN_SERIES, datasets, phantom_ct, save
 from cemscope.testing.dicom_writer import SeriesIdentity
 
 TINY = (6, 4, 5)
 
+LEVELS = (
+    LevelCase("L5", 2.0, screws=(("left", 1.0), ("right", 1.0))),
+    LevelCase("L4", 3.1, ((("B",), ("epidural",), 0.1),)),
+    LevelCase("L3", None),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class FakeSeries:
-    """A series and what becomes of its case; ``broken`` names a `BrokenSeries`."""
+    """A series and what becomes of its case; ``broken`` names a `BrokenSeries`.
+
+    ``compared`` is what becomes of its comparison with an earlier scan; for one, the
+    reports need the UIDs of their scans, ``own_uid``.
+    """
 
     name: str
     behaviour: str = "ok"
     broken: str = ""
     patient: str = "PAT"
     date: str = "20250301"
+    compared: str = "ok"
+    own_uid: bool = False
+    levels: tuple[LevelCase, ...] = LEVELS
 
 
 TWELVE = (
@@ -54,17 +72,9 @@ def write_fake_series(series: FakeSeries, root: Path) -> Path:
         )
     save(slices, folder)
     (folder / BEHAVIOUR_FILE).write_text(series.behaviour)
-    report = made_report(
-        ReportCase(
-            "1.2.3",
-            "1.2.3.4",
-            (
-                LevelCase("L5", 2.0, screws=(("left", 1.0), ("right", 1.0))),
-                LevelCase("L4", 3.1, ((("B",), ("epidural",), 0.1),)),
-                LevelCase("L3", None),
-            ),
-        )
-    )
+    uid = str(slices[0].SeriesInstanceUID) if series.own_uid else "1.2.3.4"
+    report = made_report(ReportCase("1.2.3", uid, series.levels, series.date))
+    (folder / COMPARED_FILE).write_text(series.compared)
     (folder / REPORT_SOURCE).write_text(report.to_json())
     return folder
 

@@ -19,6 +19,8 @@ from cemscope_pipelines.case_folder import written_whole
 
 RUNNER = "cases.fake_cases:run"
 BEHAVIOUR_FILE = "behaviour.txt"
+COMPARED_FILE = "compared.txt"
+"""What becomes of the comparison with an earlier scan."""
 REPORT_SOURCE = "report_source.txt"
 RUNS_FILE = "runs.txt"
 """One line per execution: the process, and "finished" when it came to its end."""
@@ -42,10 +44,32 @@ def _work(seconds: float) -> None:
         sum(range(1000))
 
 
+def _compared(text: str, baseline: Path) -> str:
+    """Add to a report that every screw moved and its rim grew by 1.5 mm."""
+    report = json.loads(text)
+    first = json.loads((baseline / "report.json").read_text())["series"]
+    report["followup"] = {
+        "baseline_study_instance_uid": first["study_instance_uid"],
+        "baseline_series_instance_uid": first["series_instance_uid"],
+        "screws": [
+            {
+                "level": screw["level"],
+                "side": screw["side"],
+                "movement": {"status": "assessed", "moved": True},
+                "growth_mm": 1.5,
+                "integrity": {"status": "not_assessed", "reason": "hidden"},
+            }
+            for screw in report["screws"]
+        ],
+    }
+    return json.dumps(report)
+
+
 def run(payload: str, report: Report) -> str:
     job = CaseJob.model_validate_json(payload)
     series = Path(job.series_path)
-    word, _, number = (series / BEHAVIOUR_FILE).read_text().strip().partition(" ")
+    told = COMPARED_FILE if job.baseline_folder else BEHAVIOUR_FILE
+    word, _, number = (series / told).read_text().strip().partition(" ")
     runs = series / RUNS_FILE
     with runs.open("a") as stream:
         stream.write(f"{os.getpid()}\n")
@@ -72,6 +96,8 @@ def run(payload: str, report: Report) -> str:
     with written_whole(Path(job.case_folder)) as part:
         source = series / REPORT_SOURCE
         text = source.read_text() if source.exists() else json.dumps({})
+        if job.baseline_folder:
+            text = _compared(text, Path(job.baseline_folder))
         (part / "report.json").write_text(text)
         if word == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

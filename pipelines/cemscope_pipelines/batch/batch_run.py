@@ -1,27 +1,20 @@
 """Run a batch: find, plan, measure, and write the tables."""
 
 import json
-import queue
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from cemscope.errors import ConfigError, ExportError, NoSeriesError
-from cemscope_pipelines.batch import case_job
 from cemscope_pipelines.batch.batch_provenance import write_batch_provenance
 from cemscope_pipelines.batch.case_job import CaseJob
-from cemscope_pipelines.batch.case_work import is_finished, remove_parts
-from cemscope_pipelines.batch.engine import (
-    CaseEngine,
-    CaseEventKind,
-    EventQueue,
-    LocalEngine,
-)
+from cemscope_pipelines.batch.case_round import engine_of, measure, settle
+from cemscope_pipelines.batch.comparisons import FOLLOWUPS_LEDGER
+from cemscope_pipelines.batch.followup_round import compare_followups
 from cemscope_pipelines.batch.found_series import SearchJob
-from cemscope_pipelines.batch.isolated_call import CallEnd, EndKind, IsolatedCall
+from cemscope_pipelines.batch.isolated_call import EndKind, IsolatedCall
 from cemscope_pipelines.batch.isolation import run_isolated
 from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
 from cemscope_pipelines.batch.ledger_case import (
@@ -44,22 +37,8 @@ from cemscope_pipelines.batch.request import (
     BatchResult,
 )
 from cemscope_pipelines.batch.search import FoundInput, excluded_folder, search_root
-from cemscope_pipelines.batch.thumbnail import case_thumbnail
 
 _PAGES = "cemscope_pipelines.batch.pages:run"
-
-_TICK_S = 0.5
-
-_STATUS = {
-    EndKind.DONE: CaseStatus.DONE,
-    EndKind.REFUSED: CaseStatus.REFUSED,
-    EndKind.CONFIG: CaseStatus.FAILED,
-    EndKind.FAILED: CaseStatus.FAILED,
-    EndKind.MEMORY: CaseStatus.MEMORY,
-    EndKind.TIMEOUT: CaseStatus.TIMEOUT,
-    EndKind.KILLED: CaseStatus.KILLED,
-    EndKind.INTERRUPTED: CaseStatus.WAITING,
-}
 
 
 def _search(request: BatchRequest, salt: bytes, display: BatchDisplay) -> FoundInput:
@@ -70,15 +49,6 @@ def _search(request: BatchRequest, salt: bytes, display: BatchDisplay) -> FoundI
         salt=salt.hex(),
     )
     return search_root(job, threading.Event(), display.searching)
-
-
-def _engine(request: BatchRequest, ready: ReadyConfig) -> CaseEngine:
-    runner = case_job.CASE_RUNNER
-    if request.cluster is None:
-        return LocalEngine(request.workers, runner, request.limits)
-    from cemscope_pipelines.batch.cluster import ClusterEngine
-
-    return ClusterEngine(request.cluster, runner, request.limits, ready.version)
 
 
 def _jobs(
@@ -104,42 +74,6 @@ def _jobs(
     ]
 
 
-def _update_of(end: CallEnd, case_folder: Path) -> CaseUpdate:
-    done = end.kind is EndKind.DONE
-    return CaseUpdate(
-        status=_STATUS[end.kind],
-        reason_code=end.code,
-        reason=end.reason,
-        stage=end.stage,
-        seconds=round(end.seconds, 2),
-        peak_memory_mib=round(end.peak_memory_mib, 1),
-        thumbnail=case_thumbnail(case_folder) if done else None,
-    )
-
-
-def _adopt(ledger: Ledger, cases_folder: Path) -> int:
-    """Take over cases that were written whole, but whose end was not noted."""
-    found = [
-        case
-        for status in (CaseStatus.WAITING, CaseStatus.RUNNING, *FAILURES)
-        for case in ledger.cases(status)
-        if is_finished(cases_folder / case.name)
-    ]
-    for case in found:
-        thumbnail = case_thumbnail(cases_folder / case.name)
-        ledger.end(
-            case.key,
-            CaseUpdate(
-                CaseStatus.DONE,
-                stage=case.stage,
-                seconds=case.seconds,
-                peak_memory_mib=case.peak_memory_mib,
-                thumbnail=thumbnail,
-            ),
-        )
-    return len(found)
-
-
 def _bring_up_to_date(ledger: Ledger, plan: CasePlan, request: BatchRequest) -> int:
     """Enter the plan, and settle what an earlier run left open.
 
@@ -154,75 +88,12 @@ def _bring_up_to_date(ledger: Ledger, plan: CasePlan, request: BatchRequest) -> 
     ledger.put_unsuitable(plan.unsuitable)
     told = told_apart(tuple(ledger.cases()), ledger.salt)
     ledger.tell_patients(paired_by_date(told, pair=request.pair_followups))
-    if request.cluster is None:
-        # On a cluster, a worker may still be writing for a run that died.
-        remove_parts(cases_folder, "*")
-    _adopt(ledger, cases_folder)
-    ledger.wait_again([CaseStatus.RUNNING])
-    for case in list(ledger.cases(CaseStatus.DONE)):
-        if not is_finished(cases_folder / case.name):  # deleted by its owner
-            ledger.end(case.key, CaseUpdate(CaseStatus.WAITING))
+    settle(ledger, cases_folder, request)
     if request.retry_failed:
         # What the headers forbid is not tried: nothing about it has changed.
         sound = {c.entry.key for c in plan.cases if c.entry.status not in FAILURES}
         ledger.wait_again(FAILURES, sound)
     return gone
-
-
-@contextmanager
-def _running(engine: CaseEngine) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        engine.stop()
-
-
-def _measure(
-    ledger: Ledger,
-    jobs: Sequence[CaseJob],
-    engine: CaseEngine,
-    display: BatchDisplay,
-) -> int:
-    """Run the jobs; every end is noted before the next news is read.
-
-    Returns
-    -------
-    int
-        How many were started.
-    """
-    events: EventQueue = queue.SimpleQueue()
-    folders = {job.key: Path(job.case_folder) for job in jobs}
-    open_keys = set(folders)
-    started: set[str] = set()
-
-    def take(seconds: float) -> bool:
-        try:
-            event = events.get(timeout=seconds)
-        except queue.Empty:
-            return False
-        if event.key not in open_keys:
-            return True
-        update = None
-        if event.kind is not CaseEventKind.STAGE and event.key not in started:
-            started.add(event.key)
-            ledger.start(event.key)
-        if event.kind is CaseEventKind.ENDED and event.end is not None:
-            update = _update_of(event.end, folders[event.key])
-            ledger.end(event.key, update)
-            open_keys.discard(event.key)
-        display.happened(event, update)
-        return True
-
-    try:
-        with _running(engine):
-            engine.start(jobs, events)
-            while open_keys:
-                take(_TICK_S)
-                display.tick()
-    finally:
-        while take(0.0):
-            continue
-    return len(started)
 
 
 def write_pages(out: Path, ledger: Ledger) -> None:
@@ -332,18 +203,33 @@ def _run_batch(request: BatchRequest, display: BatchDisplay) -> BatchResult:
                 names={job.key: waiting[job.key] for job in jobs},
             )
         )
+        open_followups = 0
         try:
-            started = _measure(ledger, jobs, _engine(request, ready), display)
+            started = measure(ledger, jobs, engine_of(request, ready), display)
+            if request.pair_followups:
+                more, open_followups = compare_followups(
+                    request, ready, ledger, plan, display
+                )
+                started += more
         finally:
             display.writing()
             write_pages(request.out, ledger)
         result = BatchResult(ledger.counts(), len(plan.unsuitable), started)
-    if request.cluster is not None and result.counts.get(CaseStatus.WAITING):
+    left = result.counts.get(CaseStatus.WAITING, 0) + open_followups
+    if request.cluster is not None and left:
         raise ExportError(
-            f"the cluster took back {result.counts[CaseStatus.WAITING]} cases; start "
-            "the same command again to go on"
+            f"the cluster took back {left} cases; start the same command again to go on"
         )
     return result
+
+
+def listed_followups(out: Path) -> tuple[LedgerCase, ...]:
+    """All comparisons of an output folder, from their ledger; none without one."""
+    path = out / FOLLOWUPS_LEDGER
+    if not path.is_file():
+        return ()
+    with Ledger(path, read_only=True) as ledger:
+        return tuple(ledger.cases())
 
 
 def listed_cases(out: Path) -> tuple[LedgerCase, ...]:

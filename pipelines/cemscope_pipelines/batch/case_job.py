@@ -21,6 +21,8 @@ class CaseJob(BaseModel):
         Configuration as JSON.
     command : tuple of str
         Words of the command line, for the provenance.
+    baseline_folder : str
+        Of a comparison: the case of the first scan; "" for a scan on its own.
     run : str
         Random name of the run, for messages on a cluster.
     """
@@ -33,4 +35,5 @@ class CaseJob(BaseModel):
     case_folder: str
     config: str
     command: tuple[str, ...] = ()
+    baseline_folder: str = ""
     run: str = ""

@@ -9,16 +9,23 @@ from cemscope_pipelines.config import AnalysisConfig
 
 
 def run(payload: str, report: Report) -> str:
-    """Do for one series of a `CaseJob` what ``cemscope analyze`` does."""
+    """Do what ``cemscope analyze`` does, or ``followup`` where there is a baseline."""
     job = CaseJob.model_validate_json(payload)
-    analyse_series(
-        AnalysisJob(
-            series=Path(job.series_path),
-            case_folder=Path(job.case_folder),
-            config=AnalysisConfig.model_validate_json(job.config),
-            series_uid=job.series_name,
-            command=job.command,
-        ),
-        lambda stage, share: report(Message(MessageKind.STAGE, stage, share)),
+    analysis = AnalysisJob(
+        series=Path(job.series_path),
+        case_folder=Path(job.case_folder),
+        config=AnalysisConfig.model_validate_json(job.config),
+        series_uid=job.series_name,
+        command=job.command,
     )
+
+    def listener(stage: str, share: float) -> None:
+        report(Message(MessageKind.STAGE, stage, share))
+
+    if job.baseline_folder:
+        from cemscope_pipelines.followup.followup_run import FollowupJob, follow_series
+
+        follow_series(FollowupJob(analysis, Path(job.baseline_folder)), listener)
+    else:
+        analyse_series(analysis, listener)
     return ""

@@ -181,11 +181,61 @@ class TotalsView(View):
     vertebrae_augmented: int | NotAssessedView
 
 
+class MovementView(View):
+    """Movement of a screw in its vertebra since the baseline."""
+
+    moved: bool
+
+
+class FollowedScrewView(View):
+    """A screw in both scans."""
+
+    level: str
+    side: str
+    movement: MovementView | NotAssessedView
+    growth_mm: Number
+    integrity: Text
+
+    @property
+    def moved(self) -> bool | None:
+        """Whether it moved; None where that is not known."""
+        return self.movement.moved if isinstance(self.movement, MovementView) else None
+
+    @property
+    def broken(self) -> bool | None:
+        """Whether it may be broken; None where that is not known."""
+        if isinstance(self.integrity, NotAssessedView):
+            return None
+        return self.integrity == "suspected_break"
+
+    def grown(self, least_mm: float) -> bool | None:
+        """Whether its lucent rim grew by so much; None where that is not known."""
+        if isinstance(self.growth_mm, NotAssessedView):
+            return None
+        return self.growth_mm >= least_mm
+
+
+class FollowupView(View):
+    """Comparison with an earlier scan of the patient."""
+
+    baseline_study_instance_uid: Text
+    baseline_series_instance_uid: Text
+    screws: tuple[FollowedScrewView, ...]
+
+    def of(self, screw: ScrewView) -> FollowedScrewView | None:
+        """Find what is told of a screw; None if it was not found in both scans."""
+        place = (screw.level, screw.side)
+        found = [one for one in self.screws if (one.level, one.side) == place]
+        return found[0] if len(found) == 1 else None
+
+
 class CaseView(View):
     """A case.
 
     Attributes
     ----------
+    followup : FollowupView or None
+        Comparison with the baseline; of a case of ``cemscope followup`` only.
     values_from : str
         "machine", or "reader" where a finished review replaced its findings.
     """
@@ -197,7 +247,29 @@ class CaseView(View):
     screws: tuple[ScrewView, ...]
     cement_elsewhere: tuple[ElsewhereView, ...]
     totals: TotalsView
+    followup: FollowupView | None = None
     values_from: Literal["machine", "reader"] = Field(default="machine")
+
+    @property
+    def augmented(self) -> tuple[VertebraView, ...]:
+        """Vertebrae with cement; those that were not assessed are not among them."""
+        return tuple(
+            v
+            for v in self.vertebrae
+            if isinstance(v.cement, CementView) and v.cement.volume_ml > 0
+        )
+
+    @property
+    def open_levels(self) -> bool:
+        """Whether the cement of a whole vertebra in view was not assessed."""
+        return any(
+            v.complete and isinstance(v.cement, NotAssessedView) for v in self.vertebrae
+        )
+
+    @property
+    def operated(self) -> bool:
+        """Whether the scan shows cement or screws, or may."""
+        return bool(self.augmented or self.screws or self.open_levels)
 
 
 _REVIEWED = ("vertebrae", "screws", "cement_elsewhere", "totals")

@@ -191,7 +191,14 @@ class Ledger:
                 "INSERT OR REPLACE INTO unsuitable VALUES (?, ?, ?)", rows
             )
 
-    def retire(self, root: str, keys: AbstractSet[str], names: AbstractSet[str]) -> int:
+    def retire(
+        self,
+        root: str,
+        keys: AbstractSet[str],
+        names: AbstractSet[str],
+        *,
+        keep_results: bool = True,
+    ) -> int:
         """Supersede what an earlier run found under a root and is not there any more.
 
         A result stays, unless the same series came back in another shape.
@@ -204,6 +211,8 @@ class Ledger:
             Of the cases that are there now.
         names
             Of all series that are there now.
+        keep_results
+            Whether results stay as said above; else none does.
 
         Returns
         -------
@@ -215,7 +224,7 @@ class Ledger:
         for case in self.cases():
             if case.root != root or case.key in keys:
                 continue
-            if case.status is not CaseStatus.DONE:
+            if case.status is not CaseStatus.DONE or not keep_results:
                 gone.append((case.key,))
             elif case.series not in names and case.series.partition("#")[0] in uids:
                 reshaped.append((case.key,))
@@ -300,6 +309,11 @@ class Ledger:
             values["preferred"] = bool(values["preferred"])
             values["superseded"] = bool(values["superseded"])
             yield LedgerCase(**values)
+
+    def superseded_names(self) -> frozenset[str]:
+        """Names of the cases that are."""
+        rows = self._db.execute("SELECT name FROM cases WHERE superseded = 1")
+        return frozenset(name for (name,) in rows)
 
     def thumbnail(self, key: str) -> bytes:
         """Small picture of a case as JPEG, b"" if there is none."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from cemscope.errors import ExportError
 from cemscope_pipelines.batch.batch_html import OverviewCase, write_overview
 from cemscope_pipelines.batch.case_view import CaseView, read_case
+from cemscope_pipelines.batch.comparisons import comparison_of, comparisons_by_series
 from cemscope_pipelines.batch.isolated_call import Message, MessageKind, Report
 from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
 from cemscope_pipelines.batch.ledger_case import (
@@ -77,6 +78,7 @@ def write_all(out: Path) -> dict[str, str]:
     """
     damaged: dict[str, str] = {}
     cases_folder = out / CASES_FOLDER
+    compared = comparisons_by_series(out)
     rows: list[OverviewCase] = []
     with Ledger(out / LEDGER_FILE, read_only=True) as ledger:
         with ExitStack() as stack:
@@ -88,13 +90,15 @@ def write_all(out: Path) -> dict[str, str]:
                 entry, view = _viewed(case, cases_folder)
                 if entry.reason_code == UNREADABLE_REPORT:
                     damaged[entry.key] = entry.reason
-                row = case_row(entry, view)
+                comparison = comparison_of(entry, compared)
+                row = case_row(entry, view, comparison)
                 cases.add([row])
                 rows.append(OverviewCase(row, entry.key))
                 if view is not None:
                     vertebrae.add(vertebra_rows(entry, view))
                     leaks.add(leak_rows(entry, view))
-                    screws.add(screw_rows(entry, view))
+                    followup = None if comparison is None else comparison.followup
+                    screws.add(screw_rows(entry, view, followup))
         write_dictionary(out / DICTIONARY_FILE, TABLES)
         write_overview(out, rows, tuple(ledger.unsuitable()), ledger.thumbnail)
     return damaged

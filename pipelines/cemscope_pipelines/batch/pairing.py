@@ -1,6 +1,7 @@
 """Pair later scans with the first of the same patient."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -17,7 +18,10 @@ def _day(text: str) -> date | None:
 
 
 def paired_by_date(
-    cases: Sequence[LedgerCase], *, pair: bool = True
+    cases: Sequence[LedgerCase],
+    *,
+    pair: bool = True,
+    before: AbstractSet[str] = frozenset(),
 ) -> tuple[LedgerCase, ...]:
     """Give every case its role; without ``pair`` all are single.
 
@@ -25,6 +29,16 @@ def paired_by_date(
     counts; the first date is the baseline, each later one a follow-up of it. What has
     no patient, no date, or is not the preferred series of its study stays single.
     Two preferred series of one patient on one day: the one that comes first by name.
+
+    Parameters
+    ----------
+    cases
+        All cases of an output.
+    pair
+        Whether to pair at all.
+    before
+        Keys of scans that show neither cement nor screws: such a one is no baseline
+        if a later scan of the patient shows some.
     """
     cases = [
         replace(c, role=SINGLE, baseline="", days_since_baseline=None) for c in cases
@@ -40,7 +54,9 @@ def paired_by_date(
         of_date: dict[str, LedgerCase] = {}
         for case in sorted(members, key=lambda c: (c.acquisition_date, c.name)):
             of_date.setdefault(case.acquisition_date, case)
-        first, *later = of_date.values()
+        days = list(of_date.values())
+        start_day = next((k for k, c in enumerate(days) if c.key not in before), 0)
+        first, *later = days[start_day:]
         if not later:
             continue
         roles[first.key] = replace(first, role=BASELINE)

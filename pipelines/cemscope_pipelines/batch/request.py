@@ -32,7 +32,7 @@ class BatchRequest:
     one_per_study : bool
         Only the series that ``analyze`` would take of each study.
     pair_followups : bool
-        Pair later scans of a patient with the first.
+        Pair later scans of a patient with the first, and compare them with it.
     cluster : str or None
         Address of a Dask scheduler.
     command : tuple of str
@@ -73,6 +73,8 @@ class BatchPlan:
         Patient numbers that are of several patients.
     names : dict of str to str
         Name of each case to be run, by key.
+    what : str
+        What the cases are called.
     """
 
     cases: int
@@ -84,6 +86,7 @@ class BatchPlan:
     gone: int
     shared_numbers: int
     names: dict[str, str]
+    what: str = "cases"
 
 
 class BatchDisplay(Protocol):

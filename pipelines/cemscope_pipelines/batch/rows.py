@@ -12,9 +12,11 @@ from typing import Any
 from cemscope_pipelines.batch.case_view import (
     CaseView,
     CementView,
+    FollowupView,
     LucencyView,
     NotAssessedView,
 )
+from cemscope_pipelines.batch.comparisons import Comparison
 from cemscope_pipelines.batch.ledger_case import LedgerCase
 
 SEPARATOR = ";"
@@ -27,6 +29,7 @@ def column(unit: str, meaning: str) -> Any:
 
 
 _CASE = "Name of the case; its folder is cases/<name>."
+NOT_FOUND = "the screw was not found in both scans"
 _WHY_NOT = "Why {} was not assessed; empty where it was."
 
 
@@ -55,6 +58,10 @@ class CaseRow:
     peak_memory_mib: float | None = column("MiB", "Largest resident memory, sampled.")
     starts: int = column("", "How often a process was started for the case.")
     values_from: str = column("", "machine, or reader after a finished review.")
+    followup_case: str = column(
+        "", "Folder of the comparison with the baseline; empty if there is none."
+    )
+    followup_problem: str = column("", "Why it could not be compared.")
     slices: int | None = column("", "Slices of the series.")
     spacing_z_mm: float | None = column("mm", "Distance between slices.")
     spacing_y_mm: float | None = column("mm", "Distance between rows.")
@@ -160,7 +167,6 @@ class ScrewRow:
     lucency_mean_width_mm: float | None = column("mm", "Mean width.")
     lucency_arc_deg: float | None = column("deg", "Arc around the shaft.")
     lucency_length_fraction: float | None = column("", "Share of the length, 0 ... 1.")
-    lucency_growth_mm: float | None = column("mm", "Since the baseline; follow-ups.")
     lucency_double_halo: bool | None = column("", "A sclerotic rim bounds it.")
     lucency_seen_fraction: float | None = column(
         "", "Share of the surface in bone that could be judged, 0 ... 1."
@@ -169,6 +175,10 @@ class ScrewRow:
         "", "Share of the surface in bone that cement covers, 0 ... 1."
     )
     lucency_not_assessed: str = column("", _WHY_NOT.format("lucency"))
+    lucency_growth_mm: float | None = column("mm", "Since the baseline; follow-ups.")
+    lucency_growth_not_assessed: str = column("", _WHY_NOT.format("its growth"))
+    moved: bool | None = column("", "Since the baseline; empty: not known.")
+    suspected_break: bool | None = column("", "Since the baseline; empty: not known.")
 
 
 def _number(value: float | NotAssessedView | None) -> float | None:
@@ -187,7 +197,9 @@ def _why(value: object) -> str:
     return value.reason if isinstance(value, NotAssessedView) else ""
 
 
-def case_row(entry: LedgerCase, view: CaseView | None) -> CaseRow:
+def case_row(
+    entry: LedgerCase, view: CaseView | None, comparison: Comparison | None = None
+) -> CaseRow:
     """Row of a case; ``view`` is None where there is no result."""
     series = None if view is None else view.series
     totals = None if view is None else view.totals
@@ -222,6 +234,8 @@ def case_row(entry: LedgerCase, view: CaseView | None) -> CaseRow:
         peak_memory_mib=entry.peak_memory_mib,
         starts=entry.starts,
         values_from="" if view is None else view.values_from,
+        followup_case=comparison.name if comparison and comparison.followup else "",
+        followup_problem="" if comparison is None else comparison.problem,
         slices=entry.slices or None,
         spacing_z_mm=z,
         spacing_y_mm=y,
@@ -313,10 +327,16 @@ def leak_rows(entry: LedgerCase, view: CaseView) -> Iterator[LeakRow]:
             )
 
 
-def screw_rows(entry: LedgerCase, view: CaseView) -> Iterator[ScrewRow]:
-    """Rows of the screws of a case."""
+def screw_rows(
+    entry: LedgerCase, view: CaseView, followup: FollowupView | None = None
+) -> Iterator[ScrewRow]:
+    """Rows of the screws of a case; ``followup`` compares it with an earlier scan."""
     for screw in view.screws:
         lucency = screw.lucency if isinstance(screw.lucency, LucencyView) else None
+        change = None if followup is None else followup.of(screw)
+        growth_open = ""
+        if followup is not None:
+            growth_open = NOT_FOUND if change is None else _why(change.growth_mm)
         yield ScrewRow(
             entry.name,
             entry.patient_key,
@@ -335,9 +355,12 @@ def screw_rows(entry: LedgerCase, view: CaseView) -> Iterator[ScrewRow]:
             None if lucency is None else _number(lucency.mean_width_mm),
             None if lucency is None else _number(lucency.arc_deg),
             None if lucency is None else _number(lucency.length_fraction),
-            None if lucency is None else _number(lucency.growth_mm),
             None if lucency is None else lucency.double_halo,
             None if lucency is None else _number(lucency.seen_fraction),
             None if lucency is None else _number(lucency.cement_covered_fraction),
             _why(screw.lucency),
+            None if change is None else _number(change.growth_mm),
+            growth_open,
+            None if change is None else change.moved,
+            None if change is None else change.broken,
         )

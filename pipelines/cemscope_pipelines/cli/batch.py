@@ -101,28 +101,39 @@ def _records(cases: "Sequence[LedgerCase]") -> list[dict[str, object]]:
     ]
 
 
-def _tell(console: Console, out: Path) -> int:
+def _tell(console: Console, out: Path, *, with_followups: bool = True) -> int:
     """Print what the ledger says and give the status that it means."""
-    from cemscope_pipelines.batch.batch_run import listed_cases
+    from cemscope_pipelines.batch.batch_run import listed_cases, listed_followups
     from cemscope_pipelines.batch.ledger_case import CaseStatus
     from cemscope_pipelines.cli.status import ExitStatus
 
     cases = listed_cases(out)
     open_cases = [c for c in cases if c.status is not CaseStatus.DONE]
     done = len(cases) - len(open_cases)
+    followups = listed_followups(out) if with_followups else ()
+    not_compared = [c for c in followups if c.status is not CaseStatus.DONE]
+    compared = len(followups) - len(not_compared)
     if console.as_json:
         result = {
             "cases": len(cases),
             "done": done,
             "without_result": len(open_cases),
             "table": _records(cases),
+            "followups": _records(followups),
         }
         console.result(json.dumps(result, indent=1))
     else:
         if open_cases:
             console.result(cases_table(open_cases))
         console.result(f"{done} of {len(cases)} cases have a result")
-    return ExitStatus.BATCH_FAILED if open_cases else ExitStatus.DONE
+        if not_compared:
+            console.result("\n" + cases_table(not_compared))
+        if followups:
+            console.result(
+                f"{compared} of {len(followups)} follow-ups are compared with their "
+                "baseline"
+            )
+    return ExitStatus.BATCH_FAILED if open_cases or not_compared else ExitStatus.DONE
 
 
 def _run(console: Console, request: "BatchRequest") -> None:
@@ -182,7 +193,8 @@ def _run(console: Console, request: "BatchRequest") -> None:
 @click.option(
     "--pair-followups",
     is_flag=True,
-    help="Pair later scans with the first one of the same patient, by date.",
+    help="Compare later scans with the first one of the same patient, by date, as "
+    "cemscope followup does.",
 )
 @click.option(
     "--cluster",
@@ -255,11 +267,6 @@ def command(
         command=tuple(sys.argv),
     )
     _run(console, request)
-    status = _tell(console, out)
+    status = _tell(console, out, with_followups=pair_followups)
     console.say(f"overview: {out / 'batch.html'}")
-    if pair_followups:
-        console.say(
-            "follow-ups are paired in cases.csv; each scan was measured on its own. "
-            "Compare a pair with cemscope followup BASELINE_CASE SERIES --out CASE"
-        )
     ctx.exit(status)

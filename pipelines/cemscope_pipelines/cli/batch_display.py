@@ -63,6 +63,7 @@ class ConsoleDisplay:
     console: Console
     _names: dict[str, str] = field(default_factory=dict)
     _stages: dict[str, tuple[str, float]] = field(default_factory=dict)
+    _what: str = "cases"
     _to_run: int = 0
     _ended: int = 0
     _failed: int = 0
@@ -80,8 +81,11 @@ class ConsoleDisplay:
         self._erase()
         self._names = plan.names
         self._to_run = plan.to_run
+        self._ended = self._failed = 0
+        self._what = plan.what
+        self._stages.clear()
         self._start = time.monotonic()
-        words = [f"{plan.cases} cases found", f"{plan.to_run} to run"]
+        words = [f"{plan.cases} {plan.what} found", f"{plan.to_run} to run"]
         if plan.done:
             words.append(f"{plan.done} finished before")
         if plan.failed:
@@ -142,7 +146,7 @@ class ConsoleDisplay:
         more = len(self._stages) - len(running)
         failed = f", {self._failed} failed" if self._failed else ""
         self._draw(
-            f"{self._ended} of {self._to_run} cases{failed}{self._rest()} | "
+            f"{self._ended} of {self._to_run} {self._what}{failed}{self._rest()} | "
             + "; ".join(running)
             + (f" and {more} more" if more > 0 else "")
         )

@@ -84,7 +84,7 @@ def command(
         console.say(f"{template}: {len(study.patients)} patients to be filled in")
         return
     from cemscope_pipelines.cohort.cohort_run import CohortRequest, make_cohort
-    from cemscope_pipelines.cohort.study import UNREADABLE
+    from cemscope_pipelines.cohort.study_case import UNREADABLE
 
     cohort = make_cohort(CohortRequest(out, clinical, published))
     for case in cohort.study.left_out:

@@ -10,6 +10,7 @@ from cemscope_pipelines.batch.table_files import (
     TableWriter,
     write_dictionary,
 )
+from cemscope_pipelines.cohort.change_table import change_table
 from cemscope_pipelines.cohort.clinical_file import read_clinical
 from cemscope_pipelines.cohort.clinical_tables import clinical_tables
 from cemscope_pipelines.cohort.cohort_docx import write_docx
@@ -30,7 +31,8 @@ from cemscope_pipelines.cohort.published import (
     read_published,
 )
 from cemscope_pipelines.cohort.statistic_row import StatisticRow
-from cemscope_pipelines.cohort.study import LeftOut, Study, read_study
+from cemscope_pipelines.cohort.study import Study, read_study
+from cemscope_pipelines.cohort.study_case import LeftOut
 from cemscope_pipelines.cohort.study_table import StudyTable
 
 TABLES = (
@@ -93,6 +95,9 @@ def make_cohort(request: CohortRequest) -> Cohort:
         level_table(grouping),
         leak_map_table(grouping),
     ]
+    changes = change_table(grouping)
+    if changes is not None:
+        tables.append(changes)
     if clinical is not None:
         tables += clinical_tables(grouping)
     if published:

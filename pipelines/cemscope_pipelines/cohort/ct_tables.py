@@ -12,7 +12,9 @@ from cemscope_pipelines.batch.case_view import (
 from cemscope_pipelines.cohort.comparison import between_groups
 from cemscope_pipelines.cohort.groups import Group, Grouping, Member
 from cemscope_pipelines.cohort.statistic_row import Subject
-from cemscope_pipelines.cohort.study import UNREADABLE, Study, level_order
+from cemscope_pipelines.cohort.study import Study, level_order
+from cemscope_pipelines.cohort.study_case import UNREADABLE
+from cemscope_pipelines.cohort.study_patients import LATER_SCAN
 from cemscope_pipelines.cohort.study_table import (
     LEFT_OUT_FILE,
     SUMMARY_HEADER,
@@ -20,7 +22,12 @@ from cemscope_pipelines.cohort.study_table import (
     TableCell,
     words,
 )
-from cemscope_pipelines.cohort.summary import proportion, share_of_marks, summarise
+from cemscope_pipelines.cohort.summary import (
+    any_of,
+    proportion,
+    share_of_marks,
+    summarise,
+)
 
 _REGIONS = {"C": "cervical", "T": "thoracic", "L": "lumbar", "S": "sacral"}
 
@@ -40,7 +47,7 @@ def flow_table(study: Study, grouping: Grouping) -> StudyTable:
     line("cases with a result", study.measured)
     reasons = Counter(case.why for case in study.left_out)
     for why, count in sorted(reasons.items()):
-        line(f"not used: {why}", count)
+        line(why if why == LATER_SCAN else f"not used: {why}", count)
     line("patients", len(study.patients))
     for group in grouping.groups[1:]:
         line("patients", len(group.members), group.name)
@@ -194,7 +201,7 @@ def screw_table(grouping: Grouping) -> StudyTable:
                 if per == "screw":
                     flat = [mark for one in marks for mark in one]
                 else:
-                    flat = [_of_patient(one) for one in marks if one]
+                    flat = [any_of(one) for one in marks if one]
                 subject = Subject("D", group.name, f"{said}, per {per}")
                 cells.append(table.proportion(subject, share_of_marks(flat)))
             table.lines.append((TableCell(f"{said}, per {per}"), *cells))
@@ -212,12 +219,6 @@ def _marks(member: Member, grade: str) -> list[bool | None]:
         s.lucency.grade == grade if isinstance(s.lucency, LucencyView) else None
         for s in member.patient.last.view.screws
     ]
-
-
-def _of_patient(marks: list[bool | None]) -> bool | None:
-    if True in marks:
-        return True
-    return None if None in marks else False
 
 
 def level_table(grouping: Grouping) -> StudyTable:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cemscope_pipelines.cohort.clinical_file import ClinicalPatient
-from cemscope_pipelines.cohort.study import Study, StudyPatient
+from cemscope_pipelines.cohort.study import Study
+from cemscope_pipelines.cohort.study_patients import StudyPatient
 
 ALL = "all"
 

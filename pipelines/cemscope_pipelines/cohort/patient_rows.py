@@ -1,11 +1,12 @@
 """One row per patient: what the tables of a study are made from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cemscope_pipelines.batch.case_view import LucencyView, NotAssessedView
 from cemscope_pipelines.batch.rows import SEPARATOR, column
 from cemscope_pipelines.cohort.groups import Grouping, Member
+from cemscope_pipelines.followup.conclusions import GROWN_MM
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class PatientRow:
     screws_cemented: int = column("", "Screws with cement.")
     screws_loose: int | None = column("", "At the latest scan; empty: none assessed.")
     screws_lucency_not_assessed: int = column("", "At the latest scan.")
+    compared_case: str = column(
+        "", "Case that compares the latest scan with an earlier one; else empty."
+    )
+    screws_grown_lucency: int | None = column(
+        "", f"Lucent rim grown by {GROWN_MM:g} mm or more; empty: none assessed."
+    )
+    screws_moved: int | None = column("", "Moved since; empty: none assessed.")
+    screws_suspected_broken: int | None = column("", "Empty: none assessed.")
     sex: str = column("", "F, M or empty.")
     age_years: float | None = column("years", "Clinical file.")
     hospital_stay_days: float | None = column("days", "Clinical file.")
@@ -40,6 +49,12 @@ class PatientRow:
     complications: str = column("", "Clinical file; none, or empty: not recorded.")
 
 
+def _count(marks: Iterable[bool | None]) -> int | None:
+    """How many have a mark; None if it is known of none."""
+    known = [mark for mark in marks if mark is not None]
+    return sum(known) if known else None
+
+
 def _row(member: Member, group: str) -> PatientRow:
     patient, clinical = member.patient, member.clinical
     first, last = patient.first, patient.last
@@ -48,6 +63,7 @@ def _row(member: Member, group: str) -> PatientRow:
     grades = [
         s.lucency.grade for s in last.view.screws if isinstance(s.lucency, LucencyView)
     ]
+    changes = [change for change in patient.changes if change is not None]
     values = {} if clinical is None else clinical.values
     told = None if clinical is None else clinical.complications
     return PatientRow(
@@ -73,6 +89,10 @@ def _row(member: Member, group: str) -> PatientRow:
         screws_cemented=sum(s.cemented for s in patient.screws),
         screws_loose=grades.count("loose") if grades else None,
         screws_lucency_not_assessed=len(last.view.screws) - len(grades),
+        compared_case="" if patient.compared is None else patient.compared.entry.name,
+        screws_grown_lucency=_count(s.grown(GROWN_MM) for s in changes),
+        screws_moved=_count(s.moved for s in changes),
+        screws_suspected_broken=_count(s.broken for s in changes),
         sex="" if clinical is None else clinical.sex,
         age_years=values.get("age_years"),
         hospital_stay_days=values.get("hospital_stay_days"),

@@ -1,101 +1,24 @@
 """The cases and patients of a study, read from the output of a batch."""
 
-import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cemscope.errors import ConfigError, ExportError
-from cemscope_pipelines.batch.case_view import (
-    CaseView,
-    CementView,
-    NotAssessedView,
-    ScrewView,
-    VertebraView,
-    read_case,
-)
+from cemscope_pipelines.batch.case_view import read_case
+from cemscope_pipelines.batch.comparisons import read_comparisons
 from cemscope_pipelines.batch.ledger import LEDGER_FILE, Ledger
 from cemscope_pipelines.batch.ledger_case import CaseStatus, LedgerCase
 from cemscope_pipelines.batch.request import CASES_FOLDER
-from cemscope_pipelines.batch.rows import column
-from cemscope_pipelines.case_folder import REPORT_FILE
+from cemscope_pipelines.cohort.loose_cases import entry_of, loose_cases
+from cemscope_pipelines.cohort.study_case import UNREADABLE, LeftOut, StudyCase
+from cemscope_pipelines.cohort.study_patients import (
+    StudyPatient,
+    patient_of,
+    study_patients,
+)
 
-_DEPTH = 3
-"""Levels of folders that are searched for cases where there is no ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class StudyCase:
-    """A measured case."""
-
-    entry: LedgerCase
-    view: CaseView
-
-    @property
-    def augmented(self) -> tuple[VertebraView, ...]:
-        """Vertebrae with cement; those that were not assessed are not among them."""
-        return tuple(
-            v
-            for v in self.view.vertebrae
-            if isinstance(v.cement, CementView) and v.cement.volume_ml > 0
-        )
-
-    @property
-    def open_levels(self) -> bool:
-        """Whether the cement of a whole vertebra in view was not assessed."""
-        return any(
-            v.complete and isinstance(v.cement, NotAssessedView)
-            for v in self.view.vertebrae
-        )
-
-    @property
-    def operated(self) -> bool:
-        """Whether the scan shows cement or screws, or may."""
-        return bool(self.augmented or self.view.screws or self.open_levels)
-
-    @property
-    def not_assessed(self) -> int:
-        """Vertebrae whose cement was not assessed."""
-        return sum(isinstance(v.cement, NotAssessedView) for v in self.view.vertebrae)
-
-
-@dataclass(frozen=True, slots=True)
-class StudyPatient:
-    """A patient.
-
-    Attributes
-    ----------
-    key : str
-        Pseudonym.
-    first : StudyCase
-        The earliest scan with cement or screws, else the earliest: cement and leaks
-        are told from it.
-    last : StudyCase
-        The latest scan: loosening is told from it; often the same.
-    """
-
-    key: str
-    first: StudyCase
-    last: StudyCase
-
-    @property
-    def screws(self) -> tuple[ScrewView, ...]:
-        """Screws of the earliest scan."""
-        return self.first.view.screws
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A case that the tables do not use, and why; a row of ``cohort_left_out.csv``."""
-
-    case: str = column("", "Name of the case.")
-    patient_key: str = column("", "Pseudonym of the patient; empty if unknown.")
-    why: str = column("", "Why it is not used, in a few words.")
-    detail: str = column("", "What else is known of the reason.")
-
-
-UNREADABLE = "its result cannot be read"
+NOT_COMPARED = "no comparison with a scan of this study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,40 +50,6 @@ class Study:
 def _from_ledger(out: Path) -> tuple[list[LedgerCase], bytes]:
     with Ledger(out / LEDGER_FILE, read_only=True) as ledger:
         return list(ledger.cases()), ledger.salt
-
-
-def _folders(out: Path) -> Iterator[Path]:
-    """Case folders below a folder, in the order of their names."""
-    for place, below, names in os.walk(out):
-        depth = len(Path(place).relative_to(out).parts)
-        below[:] = [] if depth >= _DEPTH else sorted(n for n in below if n[0] != ".")
-        if REPORT_FILE in names:
-            below[:] = []
-            yield Path(place)
-
-
-def _loose_case(folder: Path, out: Path) -> StudyCase | LeftOut:
-    """Read a case that `analyze` wrote alone; its folder stands for its patient."""
-    name = folder.relative_to(out).as_posix() if folder != out else folder.name
-    try:
-        view = read_case(folder)
-    except ExportError as error:
-        return LeftOut(name, name, UNREADABLE, str(error))
-    date = view.series.acquisition_date
-    study = view.series.study_instance_uid
-    entry = LedgerCase(
-        key=hashlib.sha256(name.encode()).hexdigest()[:12],
-        name=name,
-        series=str(view.series.series_instance_uid),
-        study=study if isinstance(study, str) else "",
-        patient_key=name,
-        acquisition_date=date if isinstance(date, str) else "",
-        slices=view.series.slices,
-        preferred=True,
-        preference="",
-        status=CaseStatus.DONE,
-    )
-    return StudyCase(entry, view)
 
 
 def _listed_case(entry: LedgerCase, out: Path) -> StudyCase | LeftOut:
@@ -199,33 +88,27 @@ def _second_choices(
         yield LeftOut(entry.name, entry.patient_key, why, entry.preference)
 
 
-def _patients(
-    cases: Iterable[StudyCase],
-) -> tuple[tuple[StudyPatient, ...], list[LeftOut]]:
-    """First scan after the operation and latest scan of each; the rest is left out."""
-    of_patient: dict[str, list[StudyCase]] = {}
-    for case in cases:
-        entry = case.entry
-        key = entry.patient_key or f"study {entry.study or entry.series}"
-        of_patient.setdefault(key, []).append(case)
-    patients, left_out = [], []
-    for key, members in sorted(of_patient.items()):
-        members.sort(key=lambda c: (c.entry.acquisition_date or "9", c.entry.name))
-        operated = [k for k, member in enumerate(members) if member.operated]
-        start = min(operated, default=0)
-        first, last = members[start], members[-1]
-        patients.append(StudyPatient(key, first, last))
-        for k, case in enumerate(members):
-            if k < start:
-                why = "an earlier scan without cement or screws"
-            elif case is first:
-                continue
-            elif case is last:
-                why = "a later scan of the patient: used for loosening only"
-            else:
-                why = "a later scan of the patient"
-            left_out.append(LeftOut(case.entry.name, case.entry.patient_key, why, ""))
-    return tuple(patients), left_out
+def _compared_cases(
+    out: Path, entries: Iterable[LedgerCase]
+) -> Iterator[StudyCase | LeftOut]:
+    """Follow-up cases of the patients of a batch."""
+    patients = {
+        entry.series.partition("#")[0]: patient_of(entry)
+        for entry in entries
+        if entry.status is CaseStatus.DONE
+    }
+    for one in read_comparisons(out):
+        if one.view is None or one.followup is None:
+            why = UNREADABLE if one.damaged else NOT_COMPARED
+            yield LeftOut(one.name, "", why, one.problem)
+            continue
+        baseline = one.followup.baseline_series_instance_uid
+        patient = patients.get(baseline) if isinstance(baseline, str) else None
+        if patient is None:
+            detail = "its baseline is no case of this study"
+            yield LeftOut(one.name, "", NOT_COMPARED, detail)
+        else:
+            yield StudyCase(entry_of(one.name, patient, one.view), one.view)
 
 
 def read_study(out: Path) -> Study:
@@ -234,8 +117,8 @@ def read_study(out: Path) -> Study:
     Parameters
     ----------
     out
-        Output of a batch; or a folder with case folders in it, each of which then
-        counts as a patient of its own, named by its folder.
+        Output of a batch, with follow-up cases of its patients in ``followups/``; or a
+        folder with case folders in it, see `loose_cases`.
 
     Raises
     ------
@@ -248,10 +131,11 @@ def read_study(out: Path) -> Study:
         entries, salt = _from_ledger(out)
         shared = {e.number_key for e in entries if e.patient_note}
         read = [_listed_case(entry, out) for entry in entries]
+        compared = list(_compared_cases(out, entries))
     else:
-        read = [_loose_case(folder, out) for folder in _folders(out)]
+        read, compared = loose_cases(out), []
         entries = [one.entry for one in read if isinstance(one, StudyCase)]
-    left_out = [one for one in read if isinstance(one, LeftOut)]
+    left_out = [one for one in (*read, *compared) if isinstance(one, LeftOut)]
     measured = [one for one in read if isinstance(one, StudyCase)]
     if not measured:
         damaged = [one.detail for one in left_out if one.why == UNREADABLE]
@@ -265,7 +149,8 @@ def read_study(out: Path) -> Study:
             left_out.append(one)
         else:
             chosen.append(one)
-    patients, others = _patients(chosen)
+    chosen += [one for one in compared if isinstance(one, StudyCase)]
+    patients, others = study_patients(chosen)
     return Study(
         patients,
         len(read),

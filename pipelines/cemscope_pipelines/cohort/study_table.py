@@ -135,8 +135,10 @@ def p_words(p_value: float | None) -> str:
 def comparison_words(row: StatisticRow) -> tuple[str, ...]:
     """Words of a test under `COMPARISON_HEADER`."""
     change = NO_VALUE
-    if row.change is not None and row.change_low is not None:
-        change = f"{row.change:.2f} [{row.change_low:.2f} to {row.change_high:.2f}]"
+    if row.change is not None:
+        change = f"{row.change:.2f}"
+        if row.change_low is not None:
+            change += f" [{row.change_low:.2f} to {row.change_high:.2f}]"
     effect = NO_VALUE if row.effect is None else f"{row.effect_name} {row.effect:.2f}"
     if row.p_value is None and row.note:
         effect = row.note

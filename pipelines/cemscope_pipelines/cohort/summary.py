@@ -188,3 +188,10 @@ def share_of_marks(marks: Sequence[bool | None], not_assessed: int = 0) -> Propo
     unknown = marks.count(None)
     count = marks.count(True)
     return proportion(count, len(marks) - unknown, unknown + not_assessed)
+
+
+def any_of(marks: Sequence[bool | None]) -> bool | None:
+    """Whether one thing has the mark; None if that is not known of all others."""
+    if True in marks:
+        return True
+    return None if None in marks else False
