@@ -53,7 +53,7 @@ if [ $# -ge 1 ]; then
 else
   say "making the sample case with the installed package"
   rm -rf "$work/case"
-  "$work/full/bin/cemscope" --quiet demo --sample "$root/sample_dicom" --out "$work/case" >/dev/null
+  "$work/full/bin/cemscope" --quiet demo --out "$work/case" >/dev/null
 fi
 
 say "the sample case in napari's window"

@@ -1,7 +1,7 @@
 """The sample patient: where it lies and what is known about it.
 
 The sample is a simulated postoperative CT, so the true volumes are known. It stands in
-``sample_dicom/`` of the repository and is too large for the installed package.
+``sample_dicom/`` of the repository; a wheel holds a copy beside this module.
 """
 
 import json
@@ -78,8 +78,8 @@ def find_sample(given: Path | None = None) -> Path:
     """Find the folder of the sample patient.
 
     Looked for in this order: the given folder, the environment variable
-    ``CEMSCOPE_SAMPLE``, the repository that this package runs from, the current
-    folder.
+    ``CEMSCOPE_SAMPLE``, the repository that this package runs from, the installed
+    package, the current folder.
 
     Raises
     ------
@@ -94,6 +94,7 @@ def find_sample(given: Path | None = None) -> Path:
         if named is not None
         else [
             Path(__file__).resolve().parents[2] / "sample_dicom",
+            Path(__file__).resolve().parent / "sample_dicom",
             Path.cwd() / "sample_dicom",
         ]
     )
@@ -102,10 +103,10 @@ def find_sample(given: Path | None = None) -> Path:
             return place
     where = f"in {named}" if named is not None else "here"
     raise ConfigError(
-        f"no sample patient {where} (expected a folder with {BASELINE}/ in it). The "
-        "installed package does not hold it: clone the cemscope repository and give "
-        f"its sample_dicom folder with --sample DIR or {SAMPLE_VARIABLE}; with the "
-        "extra cemscope[simulation], sample_dicom/generate.py --out DIR makes it again"
+        f"no sample patient {where} (expected a folder with {BASELINE}/ in it). Clone "
+        "the cemscope repository and give its sample_dicom folder with --sample DIR or "
+        f"{SAMPLE_VARIABLE}; with the extra cemscope[simulation], "
+        "sample_dicom/generate.py --out DIR makes it again"
     )
 
 

@@ -7,7 +7,7 @@ from cases.sample_demo import SampleDemo
 from cases.treated_spine import treated_spine
 from cemscope.errors import ConfigError
 from cemscope_pipelines.cli import main
-from cemscope_pipelines.cli.demo import truth_table
+from cemscope_pipelines.cli.demo import FOLLOWUP_SUFFIX, loose_line, truth_table
 from cemscope_pipelines.config import AnalysisConfig
 from cemscope_pipelines.report_builder import build_report
 from cemscope_pipelines.sample_case import (
@@ -19,6 +19,8 @@ from cemscope_pipelines.sample_case import (
 
 DEMO_ERROR_PERCENT = 15.0
 """What the sample's volumes must keep."""
+
+LOOSE_GAP_MM, GROWTH_ERROR_MM = 1.5, 0.4
 
 
 def test_a_named_folder_comes_before_the_environment(
@@ -97,3 +99,33 @@ def test_the_demo_measures_the_sample_patient(
             error = cement[level.level]["volume_ml"] / level.cement_ml - 1
             assert abs(100 * error) < DEMO_ERROR_PERCENT, (level, error)
     assert {screw["id"] for screw in report["screws"]} == set(truth.screw_ids)
+
+
+@pytest.mark.sample
+def test_the_demo_names_the_one_loose_screw(
+    sample_dicom: Path, sample_demo: SampleDemo
+) -> None:
+    truth = read_truth(sample_dicom)
+    assert truth is not None
+    assert truth.loosened == ("L5-left",)
+    assert "loose screws: L5-left (true: L5-left)" in sample_demo.output
+    later = sample_demo.case.with_name(sample_demo.case.name + FOLLOWUP_SUFFIX)
+    found = json.loads((later / "report.json").read_text())["followup"]
+    assert [c["code"] for c in found["conclusions"]] == ["screw_loose"]
+    growth = {s["id"]: s["growth_mm"] for s in found["screws"]}
+    assert abs(growth.pop("L5-left") - LOOSE_GAP_MM) < GROWTH_ERROR_MM
+    for other in growth.values():
+        assert isinstance(other, dict) or abs(other) < GROWTH_ERROR_MM
+    for vertebra in found["vertebrae"]:
+        assert vertebra["residual_mm"] < 0.5
+        heights = vertebra["heights"]
+        assert (
+            heights["status"] == "not_assessed" or heights["new_fracture"] is not True
+        )
+
+
+def test_the_line_of_loose_screws_tells_misses_and_false_alarms() -> None:
+    case = treated_spine()
+    report = build_report(case.ct, case.spine, case.augmentation, AnalysisConfig())
+    truth = SampleTruth((), (), loosened=("L4-left",))
+    assert loose_line(report, truth) == "loose screws: none (true: L4-left)"
