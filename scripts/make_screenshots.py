@@ -43,10 +43,12 @@ def main() -> None:
     widget.fit()
     settle(800)
 
-    def take(name: str) -> None:
+    def take(name: str, whole_screen: bool = False) -> None:
         settle()
         path = given.out / f"{name}-{given.size}.png"
-        window.grab().save(str(path))
+        screen = QApplication.primaryScreen()  # a menu is a window of its own
+        shown = screen.grabWindow(0) if whole_screen else window.grab()
+        shown.save(str(path))
         with Image.open(path) as drawn:  # Qt packs loosely
             packed = drawn.convert("RGB")
         packed.save(path, optimize=True)
@@ -56,15 +58,19 @@ def main() -> None:
     take("review-opened")
     leaks = [row.finding for row in rows if row.finding.kind == "leak"]
     screws = [row.finding for row in rows if row.finding.kind == "screw"]
-    for finding in (*leaks[:2], *screws[:1]):
+    loose = [
+        FindingId("screw", screw.id)
+        for screw in controller.session.report.screws
+        if getattr(screw.lucency, "grade", "none") != "none"
+    ]
+    for finding in (*leaks[:2], *(loose or screws)[:1]):
         controller.choose(finding)
         take(f"review-{finding.finding_id}")
     if leaks:
         controller.choose(leaks[0])
         controller.carry_out("modify")
         settle()
-        take("review-modify")
-        controller.menu.grab().save(str(given.out / f"menu-{given.size}.png"))
+        take("review-modify", whole_screen=True)
         controller.menu.close()
         session = controller.session
         leak_corrections.set_leak_types(session, leaks[0].finding_id, ("C",))

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from napari.utils.notifications import show_info
+
 from cemscope.anatomy import VertebraLevel
 from cemscope.dicom import list_series, read_series
 from cemscope.errors import CemscopeError
@@ -10,6 +12,11 @@ from cemscope_pipelines.case_folder import MATERIALS_FILE, REPORT_FILE
 from cemscope_pipelines.review.case_series import read_case_series
 from cemscope_pipelines.review.review_session import ReviewSession
 from napari_cemscope.layers import CASE_KEY, LayerData, ct_layer, map_layers
+
+HINT = "To judge it: Plugins > Review a case"
+
+FILLED_OPACITY = 0.3
+"""A reader cannot ask napari for outlines: vertebrae are filled, but faintly."""
 
 Reader = Callable[[str | list[str]], list[LayerData]]
 
@@ -62,5 +69,8 @@ def read_case(path: str | list[str]) -> list[LayerData]:
     numbers = [VertebraLevel(v.level).number for v in session.report.vertebrae]
     layers += map_layers(session.maps, numbers)
     for _, keywords, _ in layers:
+        if keywords["name"] == "vertebrae":
+            keywords["opacity"] = FILLED_OPACITY
         keywords["metadata"] = {CASE_KEY: str(folder)}
+    show_info(HINT)
     return layers

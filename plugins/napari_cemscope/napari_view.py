@@ -39,7 +39,45 @@ class QuietImage(_Quiet, Image):  # type: ignore[misc]  # napari is not annotate
 
 
 class QuietLabels(_Quiet, Labels):  # type: ignore[misc]  # napari is not annotated
-    """Labels as the review shows them."""
+    """Labels as the review shows them: not drawn where a slice has none of them.
+
+    Attributes
+    ----------
+    node : object or None
+        What vispy draws; None before `NapariView.attach`.
+    """
+
+    node: Any = None
+    _blank = False
+
+    def look(self, dims: Any) -> bool:
+        """Tell whether the slice holds nothing to show, and draw nothing then."""
+        blank = False
+        if dims.ndisplay == 2:
+            axis = dims.not_displayed[0]
+            index = round((dims.point[axis] - self.translate[axis]) / self.scale[axis])
+            if 0 <= index < self.data.shape[axis]:
+                # The array may be turned: numpy takes a view of one slice.
+                found = self._shown_codes()[self.data.swapaxes(0, axis)[index]]
+                blank = not found.any()
+        self._blank = blank
+        if self.node is not None:
+            self.node.visible = self.visible and not blank
+        return blank
+
+    def _shown_codes(self) -> np.ndarray:
+        shown = np.zeros(256, np.bool_)
+        for code, colour in self.colormap.color_dict.items():
+            shown[code or 0] |= code is not None and float(colour[3]) > 0.0
+        return shown
+
+    def _slice_dims(self, dims: Any, force: bool = False) -> None:
+        was = self._blank
+        if self.look(dims) and was and not force:
+            # Nothing was shown and nothing is: only the place is kept.
+            self._slicing_state.set_slice_input_from_dims(dims, False)
+            return
+        super()._slice_dims(dims, force)
 
 
 def _place_once(visual: Any) -> None:
@@ -99,8 +137,11 @@ class NapariView:
         """Draw the crosshair over napari's canvas (of its ``QtViewer``) from now on."""
         self._canvas = shown.canvas.native
         self._cross = Crosshair(shown.canvas.native)
-        for visual in shown.canvas.layer_to_visual.values():
+        for layer, visual in shown.canvas.layer_to_visual.items():
             _place_once(visual)
+            if isinstance(layer, QuietLabels):
+                layer.node = visual.node
+                layer.look(self.model.dims)
         camera = self.model.scene.camera
         camera.events.center.connect(self._panned)
         camera.events.zoom.connect(self._panned)
@@ -187,8 +228,9 @@ class NapariView:
     def refresh(self) -> None:
         """Draw the label maps anew after they have changed."""
         for layer in self.model.layers:
-            if isinstance(layer, Labels):
+            if isinstance(layer, QuietLabels):
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
+                layer.look(self.model.dims)  # vispy shows what is refreshed
 
     def hold(self, tip: BrushTip | None) -> None:
         """Take a brush into the hand; None puts it down."""

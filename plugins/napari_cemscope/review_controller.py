@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QMenu, QWidget
+from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 
 from cemscope.errors import CemscopeError
 from cemscope_pipelines.review import cement_corrections
+from cemscope_pipelines.review.edit_places import point_to_look_at
 from cemscope_pipelines.review.finding_list import FindingRow
 from cemscope_pipelines.review.review_document import FindingId, ReviewError
 from cemscope_pipelines.review.review_session import ReviewSession
@@ -129,7 +130,8 @@ class ReviewController(QObject):
         """Bring the views to the finding that is looked at."""
         row = self.row
         if row is not None:
-            self.views.go_to(self.space.to_screen(row.centre_lps_mm), centre=True)
+            point = point_to_look_at(self.session, row)
+            self.views.go_to(self.space.to_screen(point), centre=True)
 
     def next_open(self) -> None:
         """Go to the next finding that is not judged."""
@@ -209,10 +211,13 @@ class ReviewController(QObject):
         return row
 
     def pop(self, menu: QMenu) -> None:
-        """Open a menu in the middle of the window."""
+        """Open a menu below the buttons that judge: findings and views stay seen."""
         self.menu = menu
-        middle = self.window.mapToGlobal(self.window.rect().center())
-        menu.popup(middle)
+        anchor = self.window.findChild(QPushButton, "cemscope accept")
+        if anchor is None:
+            menu.popup(self.window.mapToGlobal(self.window.rect().center()))
+        else:
+            menu.popup(anchor.mapToGlobal(anchor.rect().bottomLeft()))
 
     def correct(self, act: Callable[[], None]) -> None:
         """Carry out a correction and show what became of it."""

@@ -16,6 +16,9 @@ LEAK_TYPES = (
     ("I", "instrument: screw or needle track"),
 )
 
+BORDER = "QMenu { border: 1px solid #7A8088; }"
+"""Sets a menu off from the dock, which has its colour."""
+
 Choice = tuple[str, Callable[[], None]]
 """Text (with & before its key) and what it does."""
 
@@ -28,6 +31,7 @@ def _act(function: Callable[[str], None], word: str) -> Callable[[], None]:
 def menu_of(parent: QWidget, title: str, choices: Sequence[Choice]) -> QMenu:
     """Make a menu; the heading cannot be chosen."""
     menu = QMenu(title, parent)
+    menu.setStyleSheet(BORDER)
     menu.addAction(title).setEnabled(False)  # napari's style draws no sections
     menu.addSeparator()
     for text, act in choices:

@@ -51,7 +51,8 @@ class ReviewWidget(QWidget):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__()
-        self.viewer = napari_viewer
+        # napari's menu hands a proxy over, which is slow and equals nothing.
+        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.controller: ReviewController | None = None
         self.findings: FindingsPanel | None = None
         self.tools: ToolsPanel | None = None
@@ -167,6 +168,7 @@ class ReviewWidget(QWidget):
         legend.window_chosen.connect(controller.set_window)
         legend.toggled.connect(controller.views.set_visible)
         legend.asked.connect(self.carry_out)
+        legend.offer([layer.name for layer in self.viewer.layers])
         controller.changed.connect(self._refresh)
         controller.said.connect(self._say)
         controller.tool_changed.connect(lambda tool: tools.mark(tool or None))
@@ -179,16 +181,20 @@ class ReviewWidget(QWidget):
         """Put the side views beside napari's canvas, and its own docks aside."""
         if self.views is None:
             return
-        self.viewer.window.add_dock_widget(
+        window = self.window()
+        mine = self._own_dock(window) if isinstance(window, QMainWindow) else None
+        if mine is not None and isinstance(window, QMainWindow):
+            # napari's menu docks on the right, where the side views are to be.
+            window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, mine)
+        side = self.viewer.window.add_dock_widget(
             self.views.widget, name="sagittal and coronal", area="right",
             add_vertical_stretch=False,
         )  # fmt: skip
-        window = self.window()
+        side.show()
         self.views.label_edges(_canvas_of(window, self.viewer))
         self._shortcuts = bind_keys(window, self.carry_out)
         if not isinstance(window, QMainWindow):
             return
-        mine = self._own_dock(window)
         for dock in window.findChildren(QDockWidget):
             if dock.objectName() in ("layer list", "layer controls"):
                 if mine is not None:
@@ -196,6 +202,7 @@ class ReviewWidget(QWidget):
                 else:
                     dock.hide()
         if mine is not None:
+            mine.show()
             mine.raise_()
 
     def _own_dock(self, window: QMainWindow) -> QDockWidget | None:

@@ -1,5 +1,7 @@
 """Correcting and viewing: brushes, pieces, leaks, levels; windows and the legend."""
 
+from collections.abc import Collection
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -183,6 +185,14 @@ class LegendPanel(QWidget):
             legend.addWidget(box)
         legend.addStretch(1)
         layout.addLayout(legend)
+
+    def offer(self, names: Collection[str]) -> None:
+        """Let only layers that there are be shown or hidden."""
+        for name, box in self.boxes.items():
+            if name not in names:
+                box.setChecked(False)
+                box.setEnabled(False)
+                box.setToolTip(f"No {name} is marked in this case")
 
     def _swatch(self, colour: str) -> QFrame:
         swatch = QFrame()

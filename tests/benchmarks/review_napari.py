@@ -74,6 +74,11 @@ def memory_mib() -> float:
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
+def peak_mib() -> float:
+    """Highest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Write the case, work on it, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -105,6 +110,7 @@ def measure(folder: Path) -> None:
     from qtpy.QtWidgets import QApplication
 
     from cemscope_pipelines.review import cement_corrections
+    from cemscope_pipelines.review.voxel_change import CEMENT
     from napari_cemscope.plane import AXIAL, CORONAL, SAGITTAL
     from napari_cemscope.review_app import open_review
 
@@ -120,8 +126,9 @@ def measure(folder: Path) -> None:
     session, views = controller.session, controller.views
     print(f"opening {opening:.1f} s (limit 10 s); {whole:.1f} s from the start of the "
           f"process, {time.process_time():.1f} s of the processor")  # fmt: skip
-    print(f"memory {memory_mib():.0f} MiB, the CT {ct_mib:.0f} MiB: "
-          f"{memory_mib() / ct_mib:.1f} times (limit 4)")  # fmt: skip
+    print(f"memory {memory_mib():.0f} MiB, at most {peak_mib():.0f} MiB, the CT "
+          f"{ct_mib:.0f} MiB: {memory_mib() / ct_mib:.2f}, at most "
+          f"{peak_mib() / ct_mib:.2f} times (limit 4)")  # fmt: skip
     leak = next(r.finding for r in session.rows if r.finding.kind == "leak")
     controller.choose(leak)
     QApplication.processEvents()
@@ -142,7 +149,9 @@ def measure(folder: Path) -> None:
         if getattr(v.cement, "volume_ml", 0.0) > 1.0
     )  # fmt: skip
     controller.choose(FindingId("vertebra", vertebra.level))
-    seed = np.argwhere(session.maps.materials == 1)
+    # Not by comparing the whole map, whose copy would count as the review's memory.
+    inner = session.maps.places_of(CEMENT)
+    seed = np.array(np.unravel_index(inner, session.maps.geometry.shape)).T
     level_z = controller.space.to_screen(vertebra.centroid_lps_mm)
     points = [controller.space.to_screen(session.maps.geometry.index_to_lps(s))
               for s in seed[:: max(1, len(seed) // 400)]]  # fmt: skip
@@ -162,20 +171,23 @@ def measure(folder: Path) -> None:
           f"worst {max(strokes[1:]):.2f} s (limit 2 s)")  # fmt: skip
     code = session.state.leak_codes[leak.finding_id]
     voxels = session.maps.places_of(code)
-    start = time.perf_counter()
-    controller.correct(lambda: cement_corrections.erase_cement(session, voxels[:60]))
-    first = time.perf_counter() - start
-    start = time.perf_counter()
-    session.follow_routes()
-    route = time.perf_counter() - start
-    print(f"stroke on a leak: volumes {first:.2f} s, its route after {route:.2f} s: "
-          f"together {first + route:.2f} s (limit 2 s)")  # fmt: skip
+    for k in range(3):
+        part, used = voxels[60 * k : 60 * (k + 1)], time.process_time()
+        start = time.perf_counter()
+        controller.correct(partial(cement_corrections.erase_cement, session, part))
+        first = time.perf_counter() - start
+        start = time.perf_counter()
+        session.follow_routes()
+        route = time.perf_counter() - start
+        used = time.process_time() - used
+        print(f"stroke on a leak: volumes {first:.2f} s, its route after {route:.2f} "
+              f"s: together {first + route:.2f} s (limit 2 s), processor "
+              f"{used:.2f} s")  # fmt: skip
     start = time.perf_counter()
     session.save()
     print(f"saving the maps {time.perf_counter() - start:.2f} s")
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"memory at the end {memory_mib():.0f} MiB, at most {peak_mib:.0f} MiB: "
-          f"{peak_mib / ct_mib:.1f} times the CT")  # fmt: skip
+    print(f"memory at the end {memory_mib():.0f} MiB, at most {peak_mib():.0f} MiB: "
+          f"{peak_mib() / ct_mib:.2f} times the CT (limit 4)")  # fmt: skip
     widget.shut()
     viewer.close()
 

@@ -17,6 +17,7 @@ from cemscope.testing.dicom_writer import SeriesIdentity, write_series
 from cemscope.volume import CTVolume, LabelMap
 from cemscope_pipelines.label_files import write_label_map
 from cemscope_pipelines.report import (
+    CementElsewhereEntry,
     CementEntry,
     LeakEntry,
     MetalEntry,
@@ -64,6 +65,10 @@ GEOMETRY = VoxelGeometry.from_axes(SHAPE, SPACING_MM, ORIGIN_MM)
 BODY_CENTRES = {"L4": (0.0, -8.0, -286.0), "L3": (0.0, -8.0, -258.0)}
 BLOB = (7.0, -8.0, -258.0)
 LEAK = (-19.0, -8.0, -286.0)
+AWAY, AWAY_RADIUS_MM = (-17.0, 28.0, -270.0), 4.0
+"""Cement in the muscle, in cases that have some."""
+
+AWAY_ML = 4.0 / 3.0 * np.pi * AWAY_RADIUS_MM**3 / 1000.0
 
 
 def _points() -> np.ndarray:
@@ -75,7 +80,7 @@ def _ball(points: np.ndarray, centre: tuple[float, ...], radius: float) -> np.nd
     return np.asarray(((points - centre) ** 2).sum(-1) <= radius**2)
 
 
-def write_case(root: Path) -> TinyCase:
+def write_case(root: Path, with_cement_elsewhere: bool = False) -> TinyCase:
     """Write the scan and the case folder."""
     points = _points()
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
@@ -96,7 +101,8 @@ def write_case(root: Path) -> TinyCase:
     channel = (np.hypot(y + 8.0, z + 286.0) <= 1.6) & (x < -5.0) & (x > -20.0)
     leak = _ball(points, LEAK, 3.5)
     blob = _ball(points, BLOB, 3.0)
-    all_cement = cement | channel | leak | blob
+    away = _ball(points, AWAY, AWAY_RADIUS_MM) & with_cement_elsewhere
+    all_cement = cement | channel | leak | blob | away
     hu[all_cement] = CEMENT_HU
     shaft = (np.hypot(x - 9.0, z + 258.0) <= 2.5) & (y >= 4.0) & (y <= 28.0)
     hu[shaft] = METAL_HU
@@ -106,7 +112,7 @@ def write_case(root: Path) -> TinyCase:
     outside = (vertebrae == 0) & (leak | channel)
     materials = np.zeros(SHAPE, np.uint8)
     materials[all_cement] = 1
-    materials[outside] = 2
+    materials[outside | away] = 2
     materials[shaft] = 3
     ct = CTVolume(np.rint(hu).astype(np.int16), GEOMETRY)
     series = root / "ct"
@@ -119,6 +125,13 @@ def write_case(root: Path) -> TinyCase:
     leaked = float(outside.sum()) * ml
     report = _report(read_series(series), vertebrae, (cement | channel) & ~outside,
                      leaked, ml, shaft)  # fmt: skip
+    if with_cement_elsewhere:
+        entry = CementElsewhereEntry(
+            location="paravertebral_right",
+            volume_ml=round(AWAY_ML, 3),
+            centroid_lps_mm=AWAY,
+        )
+        report = report.model_copy(update={"cement_elsewhere": (entry,)})
     (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
     (folder / "provenance.json").write_text(
         json.dumps({"input": {"path": str(series)}}), encoding="utf-8"

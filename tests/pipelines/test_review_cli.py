@@ -10,6 +10,7 @@ from cases.review_case import TinyCase, write_case
 from cemscope_pipelines.cli import main, review
 from cemscope_pipelines.review.review_document import finding_ids
 from cemscope_pipelines.review.review_session import ReviewSession
+from cemscope_pipelines.review.review_settings import settings_from_words
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,28 @@ def test_the_result_is_the_review(
     assert capsys.readouterr().out == "1 of 4 findings judged: open\n"
     assert main(["review", str(folder), "--json"]) == 0
     assert capsys.readouterr().out == (folder / "review.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("review.toml", "brush_radius_mm = 1.5\ngo_on = false\n"),
+        ("review.json", '{"brush_radius_mm": 1.5, "go_on": false}'),
+    ],
+)
+def test_settings_of_a_file_stand_under_those_of_the_command_line(
+    case: TinyCase, viewer: list[list[str]], tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    given = ["--config", str(file), "--set", "brush_radius_mm=3"]
+    assert main(["review", str(case.folder), *given]) == 0
+    told = viewer[0][4:]
+    settings = settings_from_words(tuple(w for w in told if w != "--set"))
+    assert (settings.brush_radius_mm, settings.go_on) == (3.0, False)
+    file.write_text(text.replace("go_on", "go_off"))
+    assert main(["review", str(case.folder), "--config", str(file)]) == 2
+    assert len(viewer) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,23 @@
 """Label maps read and written slice by slice are those that ITK reads and writes."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from cemscope.errors import ExportError, LabelMapError
 from cemscope.geometry import VoxelGeometry
 from cemscope.volume import LabelMap
 from cemscope_pipelines.label_files import read_label_map, write_label_map
-from cemscope_pipelines.review.map_stream import marked_box, read_map, write_map
+from cemscope_pipelines.review.map_stream import (
+    marked_box,
+    read_map,
+    sparse_zeros,
+    write_map,
+)
 
 TILTED = ((0.1, 0.0, 0.995), (0.0, -1.0, 0.0), (0.995, 0.0, -0.1))
 GEOMETRY = VoxelGeometry.from_axes(
@@ -74,3 +81,16 @@ def test_a_corrected_map_has_the_grid_of_the_machines(tmp_path: Path) -> None:
 def test_the_box_of_what_is_marked_is_tight() -> None:
     assert marked_box(some_labels().labels) == (slice(2, 5), slice(3, 9), slice(0, 5))
     assert marked_box(np.zeros((2, 3, 4), np.uint8)) is None
+
+
+def test_only_what_is_marked_takes_memory() -> None:
+    before = psutil.Process().memory_info().rss
+    labels = sparse_zeros((300, 512, 512))
+    assert labels.flags.writeable
+    assert not labels[::50].any()
+    labels[:, 250, 250] = 3  # a column through all slices
+    assert marked_box(labels) == (slice(0, 300), slice(250, 251), slice(250, 251))
+    taken = psutil.Process().memory_info().rss - before
+    if sys.platform == "linux":  # elsewhere the system counts in its own way
+        # A page of 4 KiB in each slice, and room for what else Python does.
+        assert taken < 0.25 * labels.size

@@ -10,6 +10,7 @@ from npe2 import PluginManifest
 
 import napari_cemscope
 from cases.review_case import LEAK_ID, TinyCase, write_case
+from cemscope.errors import ConfigError
 from cemscope_pipelines.label_files import read_label_map
 from cemscope_pipelines.review.review_document import FindingId
 from cemscope_pipelines.review.review_session import ReviewSession
@@ -94,6 +95,14 @@ def test_the_sample_is_an_image() -> None:
     ((data, keywords, kind),) = open_sample()
     assert (kind, keywords["name"]) == ("image", "sample CT")
     assert data.ndim == 3
+
+
+def test_without_the_sample_it_is_said_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CEMSCOPE_SAMPLE", str(tmp_path))
+    with pytest.raises(ConfigError, match="drag its folder sample_dicom/baseline"):
+        open_sample()
 
 
 @pytest.mark.gui

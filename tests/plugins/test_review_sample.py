@@ -13,6 +13,7 @@ import pytest
 
 from cases.sample_demo import SampleDemo, copy_of
 from cemscope_pipelines.label_files import read_label_map
+from cemscope_pipelines.review.edit_places import point_to_look_at
 from cemscope_pipelines.review.review_document import FindingId, read_review
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.review_settings import ReviewSettings
@@ -42,19 +43,6 @@ def choose(controller: ReviewController, key: str) -> None:
     controller.menu.close()
 
 
-def crosshair_on(controller: ReviewController, leak_id: str) -> None:
-    """Put the crosshair on the voxel of a leak that is nearest to its centre."""
-    session = controller.session
-    _, leak = session.state.leak(leak_id)
-    places = session.maps.places_of(session.state.leak_codes[leak_id])
-    geometry = session.maps.geometry
-    index = np.array(np.unravel_index(places, geometry.shape)).T
-    points = geometry.index_to_lps(index)
-    away = np.linalg.norm(points - leak.centroid_lps_mm, axis=1)
-    x, y, z = points[int(away.argmin())]
-    controller.views.go_to(controller.space.to_screen((x, y, z)))
-
-
 def test_a_reader_reviews_the_sample_patient(
     make_napari_viewer: Any, qtbot: Any, sample_demo: SampleDemo, tmp_path: Path
 ) -> None:
@@ -75,7 +63,9 @@ def test_a_reader_reviews_the_sample_patient(
         assert row is not None
         seen.append(row.finding)
         np.testing.assert_allclose(
-            views.point, controller.space.to_screen(row.centre_lps_mm), atol=0.51
+            views.point,
+            controller.space.to_screen(point_to_look_at(session, row)),
+            atol=0.51,
         )
         widget.carry_out("next")
     assert set(seen) == {row.finding for row in session.rows}
@@ -87,8 +77,8 @@ def test_a_reader_reviews_the_sample_patient(
     volume = session.state.vertebra("L2").cement.volume_ml
     leaked = session.state.leak(FALSE)[1].volume_ml
     voxels = len(session.maps.places_of(session.state.leak_codes[FALSE]))
-    crosshair_on(controller, FALSE)
-    widget.carry_out("erase_piece")
+    controller.choose(FindingId("leak", FALSE))
+    widget.carry_out("erase_piece")  # the crosshair stands in the leak
     # Everything else is right.
     while (open_finding := session.next_open()) is not None:
         controller.choose(open_finding)

@@ -12,6 +12,8 @@ from qtpy.QtCore import Qt
 
 from cases.review_case import LEAK_ID, TinyCase, write_case
 from cemscope.errors import CemscopeError
+from cemscope_pipelines.review.cement_corrections import paint_cement
+from cemscope_pipelines.review.edit_places import point_to_look_at
 from cemscope_pipelines.review.review_document import FindingId, read_review
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.review_settings import ReviewSettings
@@ -94,7 +96,9 @@ def test_a_reader_reviews_a_case_and_finds_it_again(
         assert row is not None
         steps.append(row.finding)
         np.testing.assert_allclose(
-            views.point, controller.space.to_screen(row.centre_lps_mm), atol=0.51
+            views.point,
+            controller.space.to_screen(point_to_look_at(session, row)),
+            atol=0.51,
         )
         widget.carry_out("next")
     assert len(set(steps)) == 4
@@ -239,5 +243,88 @@ def test_a_stroke_in_a_plane_beside_erases_there(
     pixel = view.to_pixel(middle).toPoint()
     qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=pixel)
     assert controller.session.state.vertebra("L3").cement.volume_ml == 0.0
+    widget.shut()
+    qtbot.wait(50)
+
+
+def test_a_dropped_case_is_taken_over_from_the_menu(
+    make_napari_viewer: Any, qtbot: Any, folder: Path
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.open(str(folder), plugin="cemscope")
+    vertebrae = viewer.layers["vertebrae"]
+    assert vertebrae.opacity < 0.5  # filled: a reader cannot ask for outlines
+    dock, widget = viewer.window.add_plugin_dock_widget("cemscope", "Review a case")
+    qtbot.waitUntil(lambda: widget.controller is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.views.widget.isVisible(), timeout=5_000)
+    window = widget.window()
+    assert window.dockWidgetArea(dock) == Qt.DockWidgetArea.LeftDockWidgetArea
+    assert widget.views.axial.canvas is not None  # with crosshair and letters
+    assert len(widget.views.letters) == 3
+    assert viewer.layers["vertebrae"].contour == 1
+    # What is not marked in this case cannot be shown or hidden.
+    assert not widget.legend.boxes["lucency"].isEnabled()
+    assert widget.legend.boxes["leaks"].isEnabled()
+    widget.carry_out("accept")
+    assert widget.controller.session.open_count == 3
+    widget.shut()
+    qtbot.wait(50)
+
+
+def test_a_menu_is_answered_by_the_keyboard(
+    make_napari_viewer: Any, qtbot: Any, folder: Path
+) -> None:
+    """Two keystrokes reject, and two modify; a third is not needed."""
+    viewer = make_napari_viewer(show=True)
+    _, widget = open_review(folder, viewer=viewer)
+    controller = widget.controller
+    assert controller is not None
+    for finding, first, second in (
+        (FindingId("screw", "L3-left"), "reject", Qt.Key.Key_1),
+        (FindingId("leak", LEAK_ID), "modify", Qt.Key.Key_C),
+    ):
+        controller.choose(finding)
+        widget.carry_out(first)
+        menu = controller.menu
+        assert menu is not None
+        qtbot.waitUntil(menu.isVisible, timeout=2000)
+        qtbot.keyClick(menu, second)
+        qtbot.waitUntil(
+            lambda finding=finding: (
+                controller.session.state.decision(finding).decision != "open"
+            ),
+            timeout=2000,
+        )
+    state = controller.session.state
+    assert state.decision(FindingId("screw", "L3-left")).decision == "rejected"
+    assert state.leak(LEAK_ID)[1].types == ("C",)
+    widget.shut()
+    qtbot.wait(50)
+
+
+def test_a_layer_is_drawn_only_where_the_slice_holds_a_mark(
+    make_napari_viewer: Any, qtbot: Any, folder: Path
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    settings = ReviewSettings(idle_seconds=60.0)
+    _, widget = open_review(folder, settings=settings, viewer=viewer)
+    qtbot.wait(30)
+    controller, leaks = widget.controller, viewer.layers["leaks"]
+    assert controller is not None
+    controller.choose(FindingId("leak", LEAK_ID))
+    assert leaks.node.visible
+    controller.choose(FindingId("vertebra", "L3"))
+    assert not leaks.node.visible
+    beside = controller.space.to_screen((-21.0, -8.0, -258.0))
+    places = controller.space.places_near(beside, 2.0, 0)
+    controller.correct(lambda: paint_cement(controller.session, places))
+    assert leaks.node.visible
+    controller.undo()
+    assert not leaks.node.visible
+    controller.toggle_overlays()
+    controller.choose(FindingId("leak", LEAK_ID))
+    assert not leaks.node.visible
+    controller.toggle_overlays()
+    assert leaks.node.visible
     widget.shut()
     qtbot.wait(50)

@@ -288,26 +288,45 @@ def _shell(
 
 
 def cement_ml(ct: CTVolume, found: DenseObject, pure_hu: float, rim_mm: float) -> float:
-    """Cement of an object by partial volume, with its blur.
+    """Cement of an object by partial volume, with its blur; see `cement_share`."""
+    share = cement_share(ct, found.box, found.voxels, pure_hu, rim_mm)
+    return float(share.sum(dtype=np.float64)) * ct.geometry.voxel_volume_mm3 / 1000.0
+
+
+def cement_share(
+    ct: CTVolume, box: Box, voxels: BoolArray, pure_hu: float, rim_mm: float
+) -> npt.NDArray[np.float32]:
+    """Share of cement in each voxel of a box, for cement within a contour.
 
     Each voxel holds (HU - surroundings) / (cement - surroundings) of cement, at most 1;
     a voxel at the ceiling of the scale is full.
+
+    Parameters
+    ----------
+    ct
+        The scan.
+    box, voxels
+        Part of the scan, and the contour on it.
+    pure_hu
+        Brightness of cement.
+    rim_mm
+        Blur beyond the contour that is counted; 0 further away.
     """
-    geometry = ct.geometry
-    part = ct.hu[found.box].astype(np.float32)
-    spacing = geometry.spacing_mm
-    distance = ndimage.distance_transform_edt(~found.voxels, sampling=spacing)
+    part = ct.hu[box].astype(np.float32)
+    spacing = ct.geometry.spacing_mm
+    distance = ndimage.distance_transform_edt(~voxels, sampling=spacing)
     reach = rim_mm + 0.5 * max(spacing)
     near = distance <= reach
     around = (distance > reach) & (distance <= reach + SHELL_MM)
     background = float(np.median(part[around])) if around.any() else 0.0
-    share = (part[near] - background) / (pure_hu - background)
+    share = (part - background) / (pure_hu - background)
     # Vessels and bone beside it rise above the surroundings without being cement.
     share[share < FAINT_SHARE] = 0.0
     if ct.clipped_at_hu is not None:
-        share[part[near] >= 0.985 * ct.clipped_at_hu] = 1.0
+        share[part >= 0.985 * ct.clipped_at_hu] = 1.0
     np.minimum(share, 1.0, out=share)
-    return float(share.sum(dtype=np.float64)) * geometry.voxel_volume_mm3 / 1000.0
+    share[~near] = 0.0
+    return share
 
 
 FAINT_SHARE = 0.03

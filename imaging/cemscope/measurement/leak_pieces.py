@@ -191,6 +191,22 @@ class PieceVoxels:
     volume_ml: float
 
 
+def _spread(labels: LabelArray, cell_mm: float) -> LabelArray:
+    """Carry labels over to the cells near them, each by the nearest one."""
+    spread = np.zeros_like(labels)
+    marked = ndimage.find_objects((labels > 0).view(np.uint8))
+    if not marked:
+        return spread
+    margin = int(np.ceil(NEAR_MM / cell_mm)) + 1
+    box = tuple(
+        slice(max(part.start - margin, 0), part.stop + margin) for part in marked[0]
+    )
+    part = labels[box]
+    away, nearest = ndimage.distance_transform_edt(part == 0, return_indices=True)
+    spread[box] = np.where(away * cell_mm <= NEAR_MM, part[tuple(nearest)], 0)
+    return spread
+
+
 def voxels_of_pieces(
     pieces: tuple[LeakPiece, ...],
     regions: VertebraRegions,
@@ -203,9 +219,7 @@ def voxels_of_pieces(
     labels: LabelArray = np.zeros(regions.grid.shape, np.uint8)
     for k, piece in enumerate(pieces, start=1):
         labels[piece.cells] = k
-    away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    near = away * regions.grid.cell_mm <= NEAR_MM
-    belongs = np.where(near, labels[tuple(nearest)], 0)
+    belongs = _spread(labels, regions.grid.cell_mm)
     counted = fractions.halo & (owners.owner == number) & (fractions.fraction != 0)
     index = np.argwhere(counted)
     local = regions.vertebra.frame.to_local_mm(region.geometry.index_to_lps(index))

@@ -21,6 +21,7 @@ Examples:
   cemscope review case
   cemscope review case --series ct_folder
   cemscope review case --set brush_radius_mm=1.5
+  cemscope review case --config review.toml
 """
 
 VIEWER_MODULE = "napari_cemscope"
@@ -65,13 +66,23 @@ def has_viewer() -> bool:
     help="The CT series of the case, where it is not where it was analysed.",
 )  # fmt: skip
 @click.option(
+    "--config", "config_file", metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Settings of the review in TOML or JSON, e.g. brush_radius_mm = 1.5.",
+)  # fmt: skip
+@click.option(
     "--set", "words", multiple=True, metavar="KEY=VALUE",
-    help="A setting, e.g. brush_radius_mm=1.5 or go_on=false.",
+    help="A setting, e.g. brush_radius_mm=1.5 or go_on=false; over those of FILE.",
 )  # fmt: skip
 @console_options
 @pass_console
 def command(
-    console: Console, /, case: Path, series: Path | None, words: tuple[str, ...]
+    console: Console,
+    /,
+    case: Path,
+    series: Path | None,
+    config_file: Path | None,
+    words: tuple[str, ...],
 ) -> int:
     """Review a case in napari: judge its findings, correct them, save.
 
@@ -85,8 +96,13 @@ def command(
         finding_ids,
         read_review,
     )
-    from cemscope_pipelines.review.review_settings import settings_from_words
+    from cemscope_pipelines.review.review_settings import (
+        settings_from_words,
+        words_of_file,
+    )
 
+    if config_file is not None:
+        words = (*words_of_file(config_file), *words)
     settings_from_words(words)
     try:
         report = read_report(case)

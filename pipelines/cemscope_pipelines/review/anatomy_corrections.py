@@ -7,7 +7,10 @@ from cemscope.segmentation.scan_region import joint
 from cemscope_pipelines.report import (
     VOLUME_DECIMALS,
     CementEntry,
+    LucencyEntry,
+    NotAssessedEntry,
     PointLPSmm,
+    ScrewEntry,
     VertebraEntry,
 )
 from cemscope_pipelines.review.edit_places import Places, touched_findings
@@ -27,6 +30,12 @@ from cemscope_pipelines.review.voxel_change import (
     is_cement,
     is_leak,
 )
+
+SAME_AXIS_MM = 1.0
+"""An end no further beside the machine's axis leaves the shaft's surface where it was,
+to the width of a narrow rim."""
+
+MOVED_REASON = "the reader moved the screw: the rim was measured beside another axis"
 
 
 def shift_levels(session: ReviewSession, steps_cranial: int) -> None:
@@ -74,6 +83,9 @@ def move_screw(
 ) -> None:
     """Put the ends of a screw where they are; its cement is counted anew.
 
+    Its lucent rim was measured beside the machine's axis: it is not assessed where the
+    reader's lies elsewhere.
+
     Raises
     ------
     ReviewError
@@ -94,6 +106,7 @@ def move_screw(
             "head_lps_mm": _rounded(head_lps_mm),
             "tip_lps_mm": _rounded(tip_lps_mm),
             "length_mm": round(length, 2),
+            "lucency": _lucency_after(screw, head_lps_mm, tip_lps_mm),
         }
     )
     moved = state.replace(
@@ -113,6 +126,19 @@ def move_screw(
             frozenset({screw.level}),
         )
     )
+
+
+def _lucency_after(
+    screw: ScrewEntry, head_lps_mm: PointLPSmm, tip_lps_mm: PointLPSmm
+) -> LucencyEntry | NotAssessedEntry:
+    """Rim of a moved screw: the machine's where its axis stays."""
+    start = np.asarray(screw.head_lps_mm)
+    way = np.asarray(screw.tip_lps_mm) - start
+    way = way / np.linalg.norm(way)
+    for end in (head_lps_mm, tip_lps_mm):
+        if np.linalg.norm(np.cross(np.asarray(end) - start, way)) > SAME_AXIS_MM:
+            return NotAssessedEntry(reason=MOVED_REASON)
+    return screw.lucency
 
 
 def redraw_body(

@@ -132,10 +132,11 @@ class CaseMaps:
 
 def _own(labels: LabelArray) -> LabelArray:
     """Array that may be written to, without a copy where that is possible."""
-    if labels.base is None and labels.flags.owndata:
+    try:
         labels.setflags(write=True)
-        return labels
-    return labels.copy()
+    except ValueError:  # of a library's image
+        return labels.copy()
+    return labels
 
 
 def result_table(state: ReviewState) -> LabelArray:

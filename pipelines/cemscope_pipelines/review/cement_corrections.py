@@ -20,17 +20,22 @@ from cemscope_pipelines.review.edit_places import (
     touched_leak,
     with_new_leak,
 )
+from cemscope_pipelines.review.elsewhere_recount import (
+    recounted_elsewhere,
+    touched_elsewhere,
+)
 from cemscope_pipelines.review.level_recount import box_of_index
 from cemscope_pipelines.review.review_document import ReviewError
 from cemscope_pipelines.review.review_plan import Plan
 from cemscope_pipelines.review.review_session import ReviewSession
 from cemscope_pipelines.review.review_state import ReviewState
-from cemscope_pipelines.review.reviewed_result import NO_CEMENT
+from cemscope_pipelines.review.reviewed_result import ERASED_REASON
 from cemscope_pipelines.review.voxel_change import (
     CEMENT,
     ERASED,
     FIRST_OWNED,
     LAST_OWNED,
+    LEAKED,
     OTHER_METAL,
     SCREW,
     VoxelChange,
@@ -46,14 +51,13 @@ MetalKind = Literal["screw", "rod", "other"]
 PIECE_REACH_MM = 60.0
 """A piece of cement is followed this far from where it was pointed at."""
 
-ERASED_REASON = f"{NO_CEMENT}: erased by the reader"
-
 
 def paint_cement(session: ReviewSession, index: Places) -> None:
     """Add cement: within a vertebra's outline it is its own, outside it is a leak.
 
-    Painted voxels outside join the leak that they touch, else they are a new leak of
-    the nearest vertebra. How much of a voxel is cement the scan tells.
+    Painted voxels outside join the leak or the cement elsewhere that they touch, else
+    they are a new leak of the nearest vertebra. How much of a voxel is cement the scan
+    tells.
 
     Raises
     ------
@@ -69,27 +73,30 @@ def paint_cement(session: ReviewSession, index: Places) -> None:
     if not within.all():
         outside = index[~within]
         leak_id = touched_leak(session, outside)
-        if leak_id is None:
-            state, leak_id = with_new_leak(session, state, outside)
-        after[~within] = state.leak_codes[leak_id]
-        rerouted = (leak_id,)
+        if leak_id is None and touched_elsewhere(state, maps, outside):
+            after[~within] = LEAKED
+        else:
+            if leak_id is None:
+                state, leak_id = with_new_leak(session, state, outside)
+            after[~within] = state.leak_codes[leak_id]
+            rerouted = (leak_id,)
     change = VoxelChange.of("materials", maps.materials, index, after)
     levels = levels_of(session, index[within])
-    _carry_out(session, "paint cement", state, (change,), levels, rerouted)
+    _carry_out(session, "paint cement", state, change, levels, rerouted)
 
 
 def erase_cement(session: ReviewSession, index: Places) -> None:
-    """Take cement away; a leak without a voxel left counts as rejected.
+    """Take cement away; a leak or an entry elsewhere without a voxel left is rejected.
 
     Raises
     ------
     ReviewError
         If there is no cement.
     """
-    index, codes = _marked(session, index, is_cement, "there is no cement here")
+    index, codes = _marked(session, index, _is_any_cement, "there is no cement here")
     change = VoxelChange.of("materials", session.maps.materials, index, ERASED)
     state, rerouted = _after_loss(session, codes)
-    _carry_out(session, "erase cement", state, (change,), frozenset(), rerouted)
+    _carry_out(session, "erase cement", state, change, frozenset(), rerouted)
 
 
 def to_metal(session: ReviewSession, index: Places) -> None:
@@ -100,11 +107,11 @@ def to_metal(session: ReviewSession, index: Places) -> None:
     ReviewError
         If there is no cement.
     """
-    index, codes = _marked(session, index, is_cement, "there is no cement here")
+    index, codes = _marked(session, index, _is_any_cement, "there is no cement here")
     change = VoxelChange.of("materials", session.maps.materials, index, OTHER_METAL)
     state, rerouted = _after_loss(session, codes)
     state = _with_metal(session, state, "other", len(index))
-    _carry_out(session, "cement to metal", state, (change,), frozenset(), rerouted)
+    _carry_out(session, "cement to metal", state, change, frozenset(), rerouted)
 
 
 def to_cement(session: ReviewSession, index: Places) -> None:
@@ -120,7 +127,7 @@ def to_cement(session: ReviewSession, index: Places) -> None:
     change = VoxelChange.of("materials", session.maps.materials, index, CEMENT)
     state = _with_metal(session, session.state, kind, -len(index))
     levels = levels_of(session, index)
-    _carry_out(session, "metal to cement", state, (change,), levels, ())
+    _carry_out(session, "metal to cement", state, change, levels, ())
 
 
 def give_cement(session: ReviewSession, index: Places, level: str) -> None:
@@ -142,7 +149,7 @@ def give_cement(session: ReviewSession, index: Places, level: str) -> None:
         raise ReviewError("too many vertebrae are in view")
     change = VoxelChange.of("materials", maps.materials, index, code)
     touched = levels_of(session, index) | {level}
-    _carry_out(session, f"give cement to {level}", state, (change,), touched, ())
+    _carry_out(session, f"give cement to {level}", state, change, touched, ())
 
 
 def _marked(
@@ -161,8 +168,14 @@ def _is_metal(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return metal
 
 
+def _is_any_cement(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Also that away from the vertebrae, which has no code of its own."""
+    found: npt.NDArray[np.bool_] = is_cement(codes) | (codes == LEAKED)
+    return found
+
+
 def _is_free(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    return ~is_cement(codes) & ~_is_metal(codes)
+    return ~_is_any_cement(codes) & ~_is_metal(codes)
 
 
 def _is_cement_within(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -182,7 +195,7 @@ def piece_at(session: ReviewSession, seed: tuple[int, int, int]) -> Places:
     place = np.array([np.ravel_multi_index(seed, maps.geometry.shape)])
     box = box_of_index(place, maps, PIECE_REACH_MM)
     codes = maps.materials[box]
-    if code in (SCREW, OTHER_METAL) or is_leak(np.array([code], np.uint8))[0]:
+    if code in (LEAKED, SCREW, OTHER_METAL) or is_leak(np.array([code], np.uint8))[0]:
         same = codes == code
     elif code == CEMENT or FIRST_OWNED <= code <= LAST_OWNED:
         same = _is_cement_within(codes)
@@ -216,20 +229,21 @@ def _carry_out(
     session: ReviewSession,
     action: str,
     state: ReviewState,
-    changes: tuple[VoxelChange, ...],
+    change: VoxelChange,
     levels: frozenset[str],
     rerouted: tuple[str, ...],
 ) -> None:
-    index = np.concatenate([change.index for change in changes])
-    findings = touched_findings(session.state, state, changes, session, levels)
+    index = change.index
+    state, away = recounted_elsewhere(session.context, session.maps, state, change)
+    findings = touched_findings(session.state, state, (change,), session, levels)
     ml = len(index) * session.maps.geometry.voxel_volume_mm3 / 1000.0
     session.carry_out(
         Plan(
             action,
             {"voxels": len(index), "voxels_ml": round(ml, 3)},
-            findings,
+            (*findings, *away),
             state,
-            changes,
+            (change,),
             box_of_index(index, session.maps),
             levels,
             rerouted,

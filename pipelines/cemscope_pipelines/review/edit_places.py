@@ -9,7 +9,9 @@ from scipy import ndimage
 
 from cemscope.anatomy import ARCH_OFFSET, VertebraLevel
 from cemscope.segmentation.scan_region import Box
-from cemscope_pipelines.report import LeakEntry, NotAssessedEntry
+from cemscope_pipelines.report import LeakEntry, NotAssessedEntry, PointLPSmm
+from cemscope_pipelines.review.elsewhere_recount import elsewhere_voxels
+from cemscope_pipelines.review.finding_list import FindingRow
 from cemscope_pipelines.review.leak_description import NOT_FOLLOWED
 from cemscope_pipelines.review.level_recount import box_of_index
 from cemscope_pipelines.review.review_document import FindingId, ReviewError
@@ -21,6 +23,28 @@ Places = npt.NDArray[np.int64]
 
 RIM_MM = 1.0
 """Cement no further outside the outline of a vertebra abuts its cortex."""
+
+
+def point_to_look_at(session: ReviewSession, row: FindingRow) -> PointLPSmm:
+    """Place to bring the views to: in a leak, also where its centre is beside it.
+
+    A vein runs round the body, so that the middle of its cement may lie in the bone.
+    """
+    maps, state, finding = session.maps, session.state, row.finding
+    if finding.kind == "leak":
+        places = maps.places_of(state.leak_codes[finding.finding_id])
+    elif finding.kind == "elsewhere":
+        found = elsewhere_voxels(state, maps)
+        places = found[int(finding.finding_id.rsplit("-", 1)[1]) - 1]
+    else:
+        return row.centre_lps_mm
+    if not len(places):
+        return row.centre_lps_mm
+    index = np.array(np.unravel_index(places, maps.geometry.shape)).T
+    points = maps.geometry.index_to_lps(index)
+    away = np.linalg.norm(points - np.asarray(row.centre_lps_mm), axis=1)
+    x, y, z = points[int(away.argmin())]
+    return float(x), float(y), float(z)
 
 
 def with_new_leak(

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from cemscope_pipelines.report import (
     CementEntry,
+    GrownLucencyEntry,
     LeakEntry,
+    LucencyEntry,
     NotAssessedEntry,
     PointLPSmm,
     Report,
@@ -210,7 +212,7 @@ def _known(value: float | NotAssessedEntry) -> float | None:
 
 def _confidence(entry: VertebraEntry, renamed: bool) -> str:
     if renamed:
-        return "by the reader"
+        return "reader"
     return f"level {entry.level_confidence:.0%}"
 
 
@@ -230,9 +232,8 @@ def leak_type_text(leak: LeakEntry) -> str:
 
 
 def _screw_type(screw: ScrewEntry) -> str:
-    loose = screw.lucency
-    grade = getattr(loose, "grade", None)
-    return " ".join(
+    grade = getattr(screw.lucency, "grade", None)
+    return ", ".join(
         part
         for part in (
             "cemented" if screw.cemented else "no cement",
@@ -271,20 +272,27 @@ def _leak_detail(leak: LeakEntry, machine: LeakEntry | None) -> str:
         leak.types,
         leak.locations,
     )
+    places = ", ".join(PLACE_WORDS.get(one, one) for one in leak.locations)
     lines = [
         f"Leak type {'+'.join(leak.types) or 'not told'} ({leak.certainty}), "
         f"{leak.volume_ml:.2f} mL",
-        f"Reaches {leak.max_distance_mm:.1f} mm from the body",
+        f"Reaches {leak.max_distance_mm:.1f} mm from the body"
+        + (f"; {places}" if places else ""),
         "Canal: not assessed"
         if isinstance(canal, NotAssessedEntry)
         else f"Takes up to {canal:.0f} % of the canal's area",
     ]
+    why = leak.evidence
+    said = "" if isinstance(why, NotAssessedEntry) else why.sentence
     if machine is None:
         lines.insert(1, "Drawn or divided by the reader")
     elif not same:
-        lines.insert(1, f"Machine: {leak_type_text(machine)} ({machine.certainty})")
-    if not isinstance(leak.evidence, NotAssessedEntry):
-        lines.append(leak.evidence.sentence[:1].upper() + leak.evidence.sentence[1:])
+        # What argues for the machine's word must not seem to argue for the reader's.
+        told = f"Machine: {leak_type_text(machine)} ({machine.certainty})"
+        lines.insert(1, f"{told}: {said}" if said else told)
+        said = ""
+    if said:
+        lines.append(said[:1].upper() + said[1:])
     return "\n".join(lines)
 
 
@@ -296,10 +304,20 @@ def _screw_detail(screw: ScrewEntry) -> str:
         if isinstance(cement, NotAssessedEntry)
         else f"Cement nearest to it {cement:.2f} mL",
     ]
-    grade = getattr(screw.lucency, "grade", None)
-    if grade is None:
-        lines.append("Lucency: not assessed")
-    else:
-        width_mm = getattr(screw.lucency, "max_width_mm", 0.0)
-        lines.append(f"Lucency {grade}: up to {width_mm:.1f} mm wide")
+    lines.append(_lucency_detail(screw.lucency))
     return "\n".join(lines)
+
+
+def _lucency_detail(lucency: LucencyEntry | NotAssessedEntry) -> str:
+    if isinstance(lucency, NotAssessedEntry):
+        return f"Lucent rim not assessed: {lucency.reason}"
+    words = [f"Lucent rim: {lucency.grade}"]
+    if lucency.max_width_mm > 0.0:
+        words += [
+            f"up to {lucency.max_width_mm:.1f} mm wide",
+            f"{lucency.arc_deg:.0f}° around",
+            f"along {lucency.length_fraction:.0%} of the shaft",
+        ]
+    if isinstance(lucency, GrownLucencyEntry) and isinstance(lucency.growth_mm, float):
+        words.append(f"{lucency.growth_mm:+.1f} mm since the baseline")
+    return ", ".join(words)

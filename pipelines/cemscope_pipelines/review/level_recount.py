@@ -29,7 +29,6 @@ from cemscope.segmentation.cement.cement import CementRegion
 from cemscope.segmentation.scan_region import (
     Box,
     ScanRegion,
-    box_around,
     box_of,
     grown,
     widened,
@@ -212,20 +211,27 @@ def cement_box(
     if FIRST_OWNED + place <= LAST_OWNED:
         own[FIRST_OWNED + place] = True
     far = widened(outline, LEAK_REACH_MM, geometry)
-    held = own[maps.materials[far]]
     name = VertebraLevel(level)
-    codes, labels = maps.materials[far], maps.vertebrae[far]
-    outlined = (labels == name.number) | (labels == name.arch_number)
-    held |= (codes == CEMENT) & outlined
-    margin_mm = 2.0 * context.settings.cement.halo_mm + 4.0
-    tight = box_around(held, geometry.crop(far), margin_mm)
-    if tight is None:
-        return None
+    found = []
     start = np.array([part.start for part in far])
-    return box_of(
-        np.array([part.start for part in tight]) + start,
-        np.array([part.stop for part in tight]) + start,
-    )
+    for number, (codes, labels) in enumerate(
+        zip(maps.materials[far], maps.vertebrae[far], strict=True)
+    ):
+        if not codes.any():
+            continue
+        held = own[codes]
+        outlined = (labels == name.number) | (labels == name.arch_number)
+        held |= (codes == CEMENT) & outlined
+        rows, columns = np.flatnonzero(held.any(1)), np.flatnonzero(held.any(0))
+        if len(rows):
+            first = (number, rows[0], columns[0])
+            last = (number, rows[-1], columns[-1])
+            found += [start + first, start + last]
+    if not found:
+        return None
+    margin_mm = 2.0 * context.settings.cement.halo_mm + 4.0
+    tight = box_of(np.min(found, axis=0), np.max(found, axis=0) + 1)
+    return widened(tight, margin_mm, geometry)
 
 
 def fractions_of(

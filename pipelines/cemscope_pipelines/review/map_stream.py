@@ -1,8 +1,11 @@
 """Label maps read and written slice by slice: what is not marked takes no memory."""
 
+import contextlib
 import gzip
+import mmap
 import os
 import struct
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -59,7 +62,7 @@ def _streamed(path: Path) -> LabelMap | None:
             return None
         columns, rows, slices = header.sizes
         file.read(offset - _HEADER_BYTES)
-        labels = np.zeros((slices, rows, columns), np.uint8)
+        labels = sparse_zeros((slices, rows, columns))
         for part in labels:
             content = np.frombuffer(file.read(rows * columns), np.uint8)
             if content.size < rows * columns:
@@ -73,6 +76,23 @@ def _streamed(path: Path) -> LabelMap | None:
     affine = form.copy()
     affine[:, :3] = form[:, 2::-1]  # array axes run (k, j, i)
     return LabelMap(labels, VoxelGeometry((slices, rows, columns), affine))
+
+
+def sparse_zeros(shape: tuple[int, int, int]) -> LabelArray:
+    """Make an empty label map of which only what is written to takes memory.
+
+    numpy asks for huge pages: there a single mark takes 2 MiB, which is eight slices.
+    """
+    if sys.platform == "win32":
+        return np.zeros(shape, np.uint8)
+    size = int(np.prod(shape))
+    # Private: a page of shared memory is made when it is read.
+    memory = mmap.mmap(-1, max(size, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    labels: LabelArray = np.frombuffer(memory, np.uint8, size).reshape(shape)
+    return labels
 
 
 def write_map(labels: LabelMap, table: LabelArray, path: Path, like: Path) -> None:

@@ -1,6 +1,7 @@
 """What becomes of an action: recounted volumes, routes followed anew, decisions."""
 
 from cemscope_pipelines.review.case_maps import CaseMaps
+from cemscope_pipelines.review.elsewhere_recount import is_erased
 from cemscope_pipelines.review.leak_description import describe_leak
 from cemscope_pipelines.review.level_recount import BoxCount, cement_box
 from cemscope_pipelines.review.recount_difference import Recount
@@ -68,6 +69,8 @@ def modified(state: ReviewState, finding: FindingId, action: str) -> ReviewState
     try:
         decision = state.decision(finding)
     except KeyError:
+        return state
+    if decision.decision == "rejected" and is_erased(state, finding):
         return state
     if decision.decision == "rejected" and finding.kind == "leak":
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from cemscope.volume import CTVolume
 from cemscope_pipelines.review.case_maps import CaseMaps, result_table
 from cemscope_pipelines.review.case_series import read_report
+from cemscope_pipelines.review.elsewhere_recount import is_erased
 from cemscope_pipelines.review.finding_list import FindingRow, finding_rows
 from cemscope_pipelines.review.level_recount import BoxCount, count_box
 from cemscope_pipelines.review.plan_outcome import modified, recount_of, with_routes
@@ -212,13 +213,11 @@ class ReviewSession:
         self._decide(finding, "open", "")
 
     def _decide(self, finding: FindingId, decision: DecisionKind, reason: str) -> None:
-        if finding.kind == "leak":
-            try:
-                self.state.leak(finding.finding_id)
-            except KeyError:
-                raise ReviewError(
-                    "this leak was erased: undo the erasing to judge it anew"
-                ) from None
+        if self._is_erased(finding):
+            raise ReviewError(
+                f"this {'leak' if finding.kind == 'leak' else 'cement'} was erased: "
+                "undo the erasing to judge it anew"
+            )
         was = self.state.decision(finding)
         if (was.decision, was.reason) == (decision, reason):
             return
@@ -228,6 +227,12 @@ class ReviewSession:
         state = self.state.decided(finding, decision, reason)
         self.history.record("decide", parameters, (finding.finding_id,), state)
         self._after_change()
+
+    def _is_erased(self, finding: FindingId) -> bool:
+        if finding.kind == "leak":
+            listed = (leak for v in self.state.vertebrae for leak in v.leaks)
+            return all(leak.id != finding.finding_id for leak in listed)
+        return is_erased(self.state, finding)
 
     # --- corrections -------------------------------------------------------------
 

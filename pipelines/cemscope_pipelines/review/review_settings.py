@@ -1,8 +1,11 @@
-"""Settings of a review: one definition for the command line and the window."""
+"""Settings of a review: one definition for command line, file and window."""
+
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cemscope.errors import ConfigError
+from cemscope_pipelines.config import read_config_file
 
 
 class ReviewSettings(BaseModel):
@@ -59,3 +62,14 @@ def settings_from_words(words: tuple[str, ...]) -> ReviewSettings:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"--set {first['loc'][0]}: {first['msg']}") from None
+
+
+def words_of_file(path: Path) -> tuple[str, ...]:
+    """Read a TOML or JSON file of settings as ``key=value`` words.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read.
+    """
+    return tuple(f"{key}={value}" for key, value in read_config_file(path).items())

@@ -29,6 +29,8 @@ NOT_MEASURABLE = "cannot be measured"
 NO_SCREW = "no screw"
 WRONG_PLACE = "wrong place"
 
+ERASED_REASON = f"{NO_CEMENT}: erased by the reader"
+
 REJECT_REASONS: Mapping[FindingKind, tuple[str, ...]] = {
     "vertebra": (NO_CEMENT, NOT_MEASURABLE),
     "leak": (NO_CEMENT, WITHIN_BONE),
