@@ -36,7 +36,7 @@ def test_a_named_folder_comes_before_the_environment(
 def test_a_missing_sample_says_how_to_get_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match="clone the cemscope repository"):
+    with pytest.raises(ConfigError, match="Clone the cemscope repository"):
         find_sample(tmp_path)
     status = main(["demo", "--sample", str(tmp_path), "--out", str(tmp_path / "case")])
     assert status == 2
