@@ -18,20 +18,34 @@ TRACE = "stroke"
 class _Quiet:
     """What a layer need not do at every slice.
 
-    napari tells its layers twice of every new slice, and draws the thumbnail in the
-    layer list each time.
+    napari tells its layers twice of every new slice, and each time draws the thumbnail
+    in the layer list and measures the layer anew.
     """
 
     _sliced: tuple[object, ...] = ()
+    _stepping = False
 
     def _update_thumbnail(self) -> None:
         return
 
+    def _clear_extent(self) -> None:
+        # No slice changes how large a layer is.
+        if not self._stepping:
+            super()._clear_extent()  # type: ignore[misc]  # of the layer
+
     def _slice_dims(self, dims: Any, force: bool = False) -> None:
         place = (tuple(dims.point), tuple(dims.order), dims.ndisplay)
-        if force or place != self._sliced:
-            self._sliced = place
-            super()._slice_dims(dims, force)  # type: ignore[misc]  # of the layer
+        if not force and place == self._sliced:
+            return
+        self._sliced = place
+        self._stepping = not force
+        try:
+            self._show_slice(dims, force)
+        finally:
+            self._stepping = False
+
+    def _show_slice(self, dims: Any, force: bool) -> None:
+        super()._slice_dims(dims, force)  # type: ignore[misc]  # of the layer
 
 
 class QuietImage(_Quiet, Image):  # type: ignore[misc]  # napari is not annotated
@@ -65,19 +79,35 @@ class QuietLabels(_Quiet, Labels):  # type: ignore[misc]  # napari is not annota
             self.node.visible = self.visible and not blank
         return blank
 
+    def _calculate_contour(self, labels: np.ndarray, data_slice: Any) -> Any:
+        """As napari's for thin contours, by comparing neighbours: in a tenth."""
+        whole = tuple((0, length, 1) for length in labels.shape)
+        asked = tuple(
+            part.indices(n) for part, n in zip(data_slice, labels.shape, strict=True)
+        )
+        if self.contour != 1 or labels.ndim != 2 or asked != whole:
+            return super()._calculate_contour(labels, data_slice)
+        border = np.zeros(labels.shape, np.bool_)
+        for axis in (0, 1):
+            first, second = labels.swapaxes(0, axis), border.swapaxes(0, axis)
+            apart = first[1:] != first[:-1]
+            second[1:] |= apart
+            second[:-1] |= apart
+        return np.where(border, labels, self.colormap.background_value)
+
     def _shown_codes(self) -> np.ndarray:
         shown = np.zeros(256, np.bool_)
         for code, colour in self.colormap.color_dict.items():
             shown[code or 0] |= code is not None and float(colour[3]) > 0.0
         return shown
 
-    def _slice_dims(self, dims: Any, force: bool = False) -> None:
+    def _show_slice(self, dims: Any, force: bool) -> None:
         was = self._blank
         if self.look(dims) and was and not force:
             # Nothing was shown and nothing is: only the place is kept.
             self._slicing_state.set_slice_input_from_dims(dims, False)
             return
-        super()._slice_dims(dims, force)
+        super()._show_slice(dims, force)
 
 
 def _place_once(visual: Any) -> None:

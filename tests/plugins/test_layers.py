@@ -3,12 +3,15 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from napari.layers import Labels
 
 from cemscope.geometry import VoxelGeometry
 from cemscope.testing.strategies import voxel_geometries
 from cemscope.volume import CTVolume
 from napari_cemscope.colours import MATERIALS
 from napari_cemscope.layers import ct_layer
+from napari_cemscope.napari_view import QuietLabels
 from napari_cemscope.view_space import ViewSpace
 
 HEAD_FIRST = ((0, 0, -1), (0, 1, 0), (1, 0, 0))
@@ -74,3 +77,14 @@ def test_every_code_has_one_colour_only() -> None:
     codes = [code for material in MATERIALS for code in material.codes]
     assert len(codes) == len(set(codes))
     assert len({material.hex_code for material in MATERIALS}) == len(MATERIALS)
+
+
+@given(npst.arrays(np.uint8, npst.array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_thin_contours_are_those_of_napari(labels: np.ndarray) -> None:
+    whole = tuple(slice(0, length) for length in labels.shape)
+    drawn = []
+    for kind in (Labels, QuietLabels):
+        layer = kind(labels)
+        layer.contour = 1
+        drawn.append(layer._calculate_contour(labels, whole))  # noqa: SLF001 - napari's
+    np.testing.assert_array_equal(*drawn)

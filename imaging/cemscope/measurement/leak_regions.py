@@ -148,14 +148,14 @@ def find_regions(
             (region.geometry, region.geometry, scan, region.geometry),
             (1, 1, 0, 0),
         )
+        on_grid = on_metal > 0
+        metal_mm = np.full(grid.shape, np.inf, np.float32)
+        if on_grid.any():
+            metal_mm = signed_distance_mm(on_grid, grid.cell_mm)
         shell = later.result()
     if shell is None:
         return None
     outline = nearest > ARCH_OFFSET
-    metal_mm = np.full(grid.shape, np.inf, np.float32)
-    on_grid = on_metal > 0
-    if on_grid.any():
-        metal_mm = signed_distance_mm(on_grid, grid.cell_mm)
     own = nearest == vertebra.level.arch_number
     image = ArchImage(
         outline,
