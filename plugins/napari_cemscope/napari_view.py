@@ -75,9 +75,12 @@ class QuietLabels(_Quiet, Labels):  # type: ignore[misc]  # napari is not annota
                 found = self._shown_codes()[self.data.swapaxes(0, axis)[index]]
                 blank = not found.any()
         self._blank = blank
-        if self.node is not None:
-            self.node.visible = self.visible and not blank
+        self._hide_if_blank()
         return blank
+
+    def _hide_if_blank(self) -> None:
+        if self.node is not None:
+            self.node.visible = self.visible and not self._blank
 
     def _calculate_contour(self, labels: np.ndarray, data_slice: Any) -> Any:
         """As napari's for thin contours, by comparing neighbours: in a tenth."""
@@ -108,6 +111,7 @@ class QuietLabels(_Quiet, Labels):  # type: ignore[misc]  # napari is not annota
             self._slicing_state.set_slice_input_from_dims(dims, False)
             return
         super()._show_slice(dims, force)
+        self._hide_if_blank()  # vispy shows what is sliced
 
 
 def _place_once(visual: Any) -> None:
