@@ -18,6 +18,7 @@ from cemscope.findings import (
     Screw,
     TotalCement,
 )
+from cemscope.measurement.beyond_spine import beyond_notices
 from cemscope.measurement.cement_fraction import (
     ImageQuality,
     assign_owners,
@@ -185,7 +186,10 @@ def measure_augmentation(
         screws,
         found.metal + metal_volumes,
         total_cement(found.cement),
-        found.notices + away.notices + total_notices(found.cement, spine),
+        found.notices
+        + away.notices
+        + total_notices(found.cement, spine)
+        + beyond_notices(ct, spine, materials, (CEMENT, LEAK, SCREW)),
         found.models,
         surfaces,
     )

@@ -97,7 +97,10 @@ def _heights(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FollowupScene:
-    """Two scans and what is known about their difference."""
+    """Two scans and what is known about their difference.
+
+    ``levels`` holds the vertebrae that both scans reach.
+    """
 
     case: FollowupCase
     baseline: CementScene
@@ -152,7 +155,7 @@ def make_followup_scene(case: FollowupCase) -> FollowupScene:
             else 0.0,
         )
         for bone in first.bones
-        if bone.name in poses
+        if bone.name in poses and bone.name in later
     )
     screws = tuple(_screw_truth(case, screw) for screw in first.screws)
     return FollowupScene(case, scenes[0], scenes[1], levels, screws)
