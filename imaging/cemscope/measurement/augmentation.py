@@ -18,6 +18,7 @@ from cemscope.findings import (
     Screw,
     TotalCement,
 )
+from cemscope.measurement.augmentation_notices import cut_notices, scan_notices
 from cemscope.measurement.beyond_spine import beyond_notices
 from cemscope.measurement.cement_fraction import (
     ImageQuality,
@@ -50,7 +51,6 @@ from cemscope.measurement.total_cement import (
     total_notices,
 )
 from cemscope.segmentation.cement.cement import find_cement
-from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.cement_settings import CementSettings
 from cemscope.segmentation.implants.metal import (
     MetalSettings,
@@ -70,7 +70,7 @@ from cemscope.segmentation.implants.unexplained_metal import (
     unexplained_metal,
 )
 from cemscope.segmentation.scan_region import Box, ScanRegion, box_around
-from cemscope.segmentation.tissue_levels import TissueLevels, estimate_tissue_levels
+from cemscope.segmentation.tissue_levels import estimate_tissue_levels
 from cemscope.spine import Spine
 from cemscope.volume import CTVolume, LabelArray, LabelMap, Notice
 
@@ -302,10 +302,10 @@ def _measure_region(
         tuple(leaks),
         screw_findings(screws, clusters, spine, doubtful),
         screw_metal(screws, metal, region) + metal.volumes,
-        _notices(levels, screws, level)
+        scan_notices(levels, screws, level)
         + bone_notices(level, found.dark_levels)
         + tuple(search.notices)
-        + _cut_notices(spine, measured),
+        + cut_notices(spine, measured),
         screws,
         SpinalCement(
             region,
@@ -346,53 +346,3 @@ def _vertebra_cement(
             name, CementVolume(name, 0.0, Interval(0.0, limit_ml), 0.0, 0.0, 0.0, 0.0)
         )
     return VertebraCement(name, value)
-
-
-def _notices(
-    levels: TissueLevels,
-    screws: tuple[ScrewModel, ...],
-    level: CementLevel | None,
-) -> tuple[Notice, ...]:
-    notices: list[Notice] = []
-    if level is not None and level.clipped:
-        notices.append(
-            Notice(
-                "cement_clipped",
-                f"Cement reaches the ceiling of the scale ({levels.ceiling_hu} HU): "
-                "its own brightness was estimated from its flanks.",
-            )
-        )
-    if levels.reference_count == 0:
-        notices.append(
-            Notice(
-                "no_reference_bone",
-                "No vertebra in view shows bone that is surely free of implants: the "
-                "limit between bone and cement comes from general values, not from "
-                "this patient.",
-            )
-        )
-    notices.extend(
-        Notice(
-            "tip_hidden",
-            f"The tip of the {screw.side} screw of {screw.level} is hidden in cement "
-            "as bright as metal: its place is known to "
-            f"+/- {screw.tip_uncertainty_mm:.1f} mm.",
-        )
-        for screw in screws
-        if screw.tip_uncertainty_mm > 2.0
-    )
-    return tuple(notices)
-
-
-def _cut_notices(
-    spine: Spine, measured: tuple[CementVolume | NotAssessed | None, ...]
-) -> tuple[Notice, ...]:
-    return tuple(
-        Notice(
-            "cement_cut",
-            f"{vertebra.level.name} is outlined in part only: its cement is that "
-            "of this part.",
-        )
-        for vertebra, value in zip(spine.vertebrae, measured, strict=True)
-        if value is not None and not vertebra.complete
-    )
