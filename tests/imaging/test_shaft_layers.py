@@ -171,6 +171,9 @@ def test_a_radius_far_beyond_its_twin_is_misread(
     assert first.shaft.radius_mm == second.shaft.radius_mm < 3.0 + 0.6 * apart_mm
     # What they differ by stays in doubt.
     assert second.shaft.radius_deviation_mm > right.shaft.radius_deviation_mm
+    # Two deviations reach what was read at the screw itself.
+    moved_mm = right.shaft.radius_mm - second.shaft.radius_mm
+    assert moved_mm <= 2.0 * second.shaft.radius_deviation_mm
 
 
 def test_screws_of_two_sizes_or_levels_keep_theirs() -> None:

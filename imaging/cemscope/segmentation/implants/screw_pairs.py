@@ -25,6 +25,11 @@ beyond the second if one is as unsure as the third (1 sigma) [ours]."""
 NARROWER_COUNTS = 3.0
 """Weight of the narrower radius over that of the wider one [ours]."""
 
+PAIR_SHARE, OWN_SHARE = 0.25, 0.5
+"""The deviation of a shared radius: this part of what lies between the two, and so much
+that two of them reach what was read at the screw itself, which may be right after all:
+pairs of two sizes are rare, not unknown [ours]."""
+
 
 def share_sizes(screws: tuple[ScrewModel, ...]) -> tuple[ScrewModel, ...]:
     """Give the two screws of a vertebra one radius where theirs may be the same."""
@@ -47,11 +52,13 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
         return screw
     weights = (NARROWER_COUNTS / deviations[0] ** 2, 1.0 / deviations[1] ** 2)
     radius = narrow.radius_mm + apart * weights[1] / sum(weights)
+    moved = abs(radius - screw.shaft.radius_mm)
+    doubts_mm = (PAIR_SHARE * apart, OWN_SHARE * moved)
     shaft = replace(
         screw.shaft,
         radius_mm=radius,
         groove_mm=screw.shaft.groove_mm * radius / screw.shaft.radius_mm,
-        radius_deviation_mm=float(np.hypot(min(deviations), 0.25 * apart)),
+        radius_deviation_mm=float(np.linalg.norm([min(deviations), *doubts_mm])),
     )
     thread = replace(screw.thread, metal_radius_mm=shaft.metal_radius_mm)
     return replace(screw, shaft=shaft, thread=thread)
