@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from cemscope.findings import Leak, LeakEvidence, LeakType
 from cemscope.measurement.cement_fraction import FractionMap, assign_owners
+from cemscope.measurement.leak_doubts import LevelDoubts
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
 from cemscope.segmentation.cement.cement import CementRegion
 from cemscope.segmentation.scan_region import ScanRegion, box_of
@@ -195,12 +196,12 @@ def cement_map(phantom: Phantom) -> FractionMap:
     return FractionMap(part, share, share > 0.01, none, none, background, level, share)
 
 
-def leaks_of(phantom: Phantom) -> tuple[Leak, ...]:
-    """Leaks of a phantom whose cement is known."""
+def leaks_of(phantom: Phantom, doubts: LevelDoubts | None = None) -> tuple[Leak, ...]:
+    """Leaks of a phantom whose cement is known; some levels may be refused."""
     fractions = cement_map(phantom)
     owners = assign_owners(fractions, phantom.spine)
     leaks, _ = find_leaks(
-        fractions, owners, phantom.spine, (), LeakageSettings(), (0, 0)
+        fractions, owners, phantom.spine, (), LeakageSettings(), (0, 0), doubts
     )
     return leaks
 

@@ -35,6 +35,7 @@ from cemscope.measurement.cement_volume import (
 from cemscope.measurement.dense_bone import bone_notices, doubt_bone
 from cemscope.measurement.distant_cement import SpinalCement, find_distant_cement
 from cemscope.measurement.distant_rules import DistantSettings
+from cemscope.measurement.leak_doubts import LevelDoubts, doubt_notices
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
 from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.refused_levels import MetalDoubts
@@ -238,6 +239,7 @@ def _measure_region(
     level = found.level
     doubtful = unclear.refused_levels(level, levels.marrow_hu)
     untold = doubtful | found.dark_levels
+    hidden = LevelDoubts.of(unclear, doubtful, found.dark_levels)
     materials = np.zeros(region.hu.shape, np.uint8)
     materials[metal.hardware == 1] = SCREW
     materials[metal.hardware >= 2] = OTHER_METAL
@@ -257,13 +259,13 @@ def _measure_region(
                 sum(leak.level == name for leak in leaks) for name, _ in names
             )
             new, numbers = find_leaks(
-                fractions, owners, spine, screws, settings.leakage, already
+                fractions, owners, spine, screws, settings.leakage, already, hidden
             )
-            leaks.extend(leak for leak in new if leak.level not in untold)
+            leaks.extend(new)
             clusters.append(CementCluster(fractions, owners, numbers))
             view = materials[_inner(part.region, region)]
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
-            filled &= ~np.isin(owners.owner, refused)
+            filled &= (numbers > 0) | ~np.isin(owners.owner, refused)
             view[filled] = np.where(numbers[filled] > 0, LEAK, CEMENT)
         summed = measure_volumes(
             tuple(clusters),
@@ -304,6 +306,7 @@ def _measure_region(
         screw_metal(screws, metal, region) + metal.volumes,
         scan_notices(levels, screws, level)
         + bone_notices(level, found.dark_levels)
+        + doubt_notices(tuple(leaks), hidden)
         + tuple(search.notices)
         + cut_notices(spine, measured),
         screws,

@@ -77,16 +77,18 @@ def find_pieces(regions: VertebraRegions, limits: PieceLimits) -> tuple[LeakPiec
     solid = (regions.cement >= SOLID_SHARE) & away
     joined = (regions.cement >= JOINED_SHARE) & away
     # Streaks of metal and the crests beside it are bright, too.
-    crest = np.where(regions.metal_mm <= CREST_MM, SURE_SHARE, 0.0)
+    crest = np.where(regions.bare_mm <= CREST_MM, SURE_SHARE, 0.0)
     least = np.maximum(crest, regions.streak_share)
     solid &= regions.cement >= np.minimum(least, MOST_SHARE)
     joined &= regions.cement >= 0.8 * np.minimum(least, MOST_SHARE)
     solid &= (regions.streak_share <= 1.0) | ~np.isfinite(regions.metal_mm)
-    solid &= regions.metal_mm >= BLOOM_MM
+    solid &= regions.bare_mm >= BLOOM_MM
     if not solid.any():
         return ()
     # An outline that is a little too wide must not cut a vein along the wall in two.
-    joined |= shallow_cement(regions)
+    joined |= shallow_cement(regions) & cells_within(
+        solid, ALONG_MM / regions.grid.cell_mm
+    )
     joined |= _bridges(joined & (regions.cement >= SOLID_SHARE), regions)
     labels, count = ndimage.label(joined, np.ones((3, 3, 3)))
     cell_ml = regions.grid.cell_mm**3 / 1000.0
@@ -124,6 +126,13 @@ SHALLOW_MM = 1.8
 DEEPER_MM = 2.6
 """Cement of the body goes on to this depth; a vein outside does not."""
 
+ALONG_MM = 3.0
+"""A vein within the outline comes out of it within this distance [our choice]."""
+
+WALL_QUANTILE, OVER_WALL = 0.75, 1.1
+"""Cement covers less of a body's surface than a quarter; what is no brighter than the
+rest of it is cortex: sclerotic endplates read as a share of cement, too."""
+
 CLEAR_SHARE = 0.3
 """Less cement than this at that depth means that there is none."""
 
@@ -152,7 +161,8 @@ def shallow_cement(regions: VertebraRegions) -> BoolArray:
     depth = (distance[tuple(index.T)] + DEEPER_MM) / regions.grid.cell_mm
     inwards = (index - normal * depth[:, None]).T
     below = ndimage.map_coordinates(regions.cement, inwards, order=1, mode="nearest")
-    index = index[below < CLEAR_SHARE]
+    crest = _wall_crest_hu(regions)
+    index = index[(below < CLEAR_SHARE) & (regions.hu[tuple(index.T)] > crest)]
     shallow[tuple(index.T)] = True
     # Blur alone carries a vein outside a right outline this far in.
     surely = shallow & (distance < -BLURRED_IN_MM)
@@ -160,6 +170,16 @@ def shallow_cement(regions: VertebraRegions) -> BoolArray:
         return surely
     around = cells_within(surely, 2.0 / regions.grid.cell_mm)
     return np.asarray(shallow & around, np.bool_)
+
+
+def _wall_crest_hu(regions: VertebraRegions) -> float:
+    """Brightness that the cortex of this body keeps below."""
+    distance = regions.shell.distance_mm
+    wall = (distance > -SHALLOW_MM) & (distance <= 0.0) & ~regions.arch
+    wall &= regions.hu != 0
+    if not wall.any():
+        return -np.inf
+    return OVER_WALL * float(np.quantile(regions.hu[wall], WALL_QUANTILE))
 
 
 BLURRED_IN_MM = 0.9
@@ -228,7 +248,7 @@ def voxels_of_pieces(
     index, local, cell = index[on_grid], local[on_grid], cell[on_grid]
     mine = belongs[tuple(cell.T)]
     outside = regions.grid.at(regions.bone_mm, local) > 0.0
-    outside |= shallow_cement(regions)[tuple(cell.T)]
+    outside |= (shallow_cement(regions) & (labels > 0))[tuple(cell.T)]
     outside &= mine > 0
     share = fractions.fraction[tuple(index.T)].astype(float)
     found = []

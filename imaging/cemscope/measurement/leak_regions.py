@@ -12,7 +12,7 @@ from cemscope.measurement.arch_bone import ArchImage, arch_bone
 from cemscope.measurement.body_shell import RIM_MM, BodyShell, signed_distance_mm
 from cemscope.measurement.canal_room import canal_room
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
-from cemscope.measurement.streak_share import streak_share
+from cemscope.measurement.streak_share import crowded_planes, streak_share
 from cemscope.measurement.vertebra_grid import Float32Array, VertebraGrid
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.spine import Spine, Vertebra, VertebraSource
@@ -51,6 +51,9 @@ LEAST_BLUR_MM, VOXEL_BLUR = 0.7, 0.4
 RIM_OF_METAL_MM = 1.0
 """Blooming around metal."""
 
+HARDWARE_RIM_MM = 2.0
+"""Heads and rods come with a rim of their blur around them: none is thinner."""
+
 FRONT_DEG = 50.0
 """Prevertebral: within this angle of straight ahead, seen from the body's centre."""
 
@@ -78,7 +81,10 @@ class VertebraRegions:
     hu : ndarray of float32
         CT values.
     metal_mm : ndarray of float32
-        Distance from the nearest shaft or other metal; infinite without any.
+        Distance from the nearest shaft, or from the rim of other metal; infinite
+        without any.
+    bare_mm : ndarray of float32
+        The same from the metal itself, without its rim.
     streak_share : ndarray of float32
         What streaks can read as a share of cement there; 0 without metal.
     seen : ndarray of bool
@@ -94,6 +100,7 @@ class VertebraRegions:
     cement: Float32Array
     hu: Float32Array
     metal_mm: Float32Array
+    bare_mm: Float32Array
     streak_share: Float32Array
     seen: BoolArray
 
@@ -138,20 +145,25 @@ def find_regions(
         return None
     share = np.where(mine, fractions.fraction, 0.0).astype(np.float32)
     labels, scan = spine.labels.labels[box], spine.labels.geometry.crop(box)
-    metal = fractions.part.forbidden | (fractions.part.metal > 0.5)
+    shafts, hardware = fractions.part.metal > 0.5, fractions.part.forbidden
+    crowd = crowded_planes(shafts | hardware, region.geometry).astype(np.uint8)
     # A reader waits for this: the parts do not depend on each other.
     with ThreadPoolExecutor(2) as pool:
         later = pool.submit(BodyShell.of_vertebra, spine.labels, vertebra, grid)
-        cement, hu, nearest, on_metal = pool.map(
+        cement, hu, nearest, on_shaft, on_hardware, crowded = pool.map(
             grid.sample,
-            (np.clip(share, 0.0, 1.0), fractions.part.tissue_hu, labels, metal),
-            (region.geometry, region.geometry, scan, region.geometry),
-            (1, 1, 0, 0),
+            (np.clip(share, 0.0, 1.0), fractions.part.tissue_hu, labels,
+             shafts, hardware, crowd),
+            (region.geometry, region.geometry, scan, *[region.geometry] * 3),
+            (1, 1, 0, 0, 0, 0),
+        )  # fmt: skip
+        shaft_mm, rim_mm = (
+            signed_distance_mm(metal > 0, grid.cell_mm)
+            if metal.any()
+            else np.full(grid.shape, np.inf, np.float32)
+            for metal in (on_shaft, on_hardware)
         )
-        on_grid = on_metal > 0
-        metal_mm = np.full(grid.shape, np.inf, np.float32)
-        if on_grid.any():
-            metal_mm = signed_distance_mm(on_grid, grid.cell_mm)
+        metal_mm = np.minimum(shaft_mm, rim_mm)
         shell = later.result()
     if shell is None:
         return None
@@ -185,7 +197,8 @@ def find_regions(
         cement,
         hu,
         metal_mm,
-        streak_share(hu, metal_mm, bone_mm, image.cement_hu),
+        np.minimum(shaft_mm, rim_mm + np.float32(HARDWARE_RIM_MM)),
+        streak_share(hu, metal_mm, bone_mm, image.cement_hu, crowded > 0),
         grid.sees(spine.labels.geometry),
     )
 
@@ -262,12 +275,22 @@ def _wall_mm(shell: BodyShell) -> FloatArray:
     deepest = np.where(inside, back[None, :, None], -np.inf).max(axis=1)
     deepest[~np.isfinite(deepest)] = np.nan
     known = np.isfinite(deepest).sum(axis=0) >= max(1, middle.sum() // 2)
+    # Beyond a hollow endplate only the front rim may be left.
+    usual = np.nanmedian(deepest[:, known]) if known.any() else 0.0
+    known &= np.array(
+        [k and np.nanmedian(deepest[:, n]) >= usual - LEANING_MM
+         for n, k in enumerate(known)]
+    )  # fmt: skip
     heights = np.arange(len(shell.grid.axis_mm(2)))
     wall = np.array([np.nanmedian(deepest[:, k]) if known[k] else 0.0 for k in heights])
     if not known.any():
         return np.full(len(heights), shell.upper_mm[1])
     filled: FloatArray = np.interp(heights, heights[known], wall[known])
     return filled
+
+
+LEANING_MM = 5.0
+"""A posterior wall leans forwards by no more against its own middle [our choice]."""
 
 
 def wall_depth_mm(shell: BodyShell) -> float:

@@ -13,6 +13,12 @@ from cemscope.measurement.canal_encroachment import (
     canal_encroachment,
 )
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
+from cemscope.measurement.leak_doubts import (
+    DoubtSettings,
+    LevelDoubts,
+    doubted,
+    stands_out,
+)
 from cemscope.measurement.leak_path import leak_course
 from cemscope.measurement.leak_pieces import (
     LeakPiece,
@@ -55,6 +61,8 @@ class LeakageSettings:
         Least part of such a leak in voxels that are nearly pure cement.
     types
         Limits between the types.
+    refused
+        What counts at levels whose cement is refused because of metal.
     """
 
     minimum_distance_mm: float = 1.0
@@ -66,6 +74,7 @@ class LeakageSettings:
     streaky_from_share: float = 0.25
     streaky_core_share: float = 0.45
     types: TypeSettings = field(default_factory=TypeSettings)
+    refused: DoubtSettings = field(default_factory=DoubtSettings)
 
 
 def find_leaks(
@@ -75,6 +84,7 @@ def find_leaks(
     screws: tuple[ScrewModel, ...],
     settings: LeakageSettings,
     first_numbers: tuple[int, ...],
+    doubts: LevelDoubts | None = None,
 ) -> tuple[tuple[Leak, ...], LabelArray]:
     """Find the leaks of one cluster of cement.
 
@@ -90,6 +100,8 @@ def find_leaks(
         Limits.
     first_numbers
         Number of leaks already found per vertebra; the ids count on from there.
+    doubts
+        Levels whose cement is refused; None for none.
 
     Returns
     -------
@@ -100,7 +112,11 @@ def find_leaks(
     """
     numbers = np.zeros(fractions.fraction.shape, np.uint8)
     leaks: list[Leak] = []
-    for number in range(1, len(spine.vertebrae) + 1):
+    doubts = doubts or LevelDoubts()
+    for number, vertebra in enumerate(spine.vertebrae, start=1):
+        name = vertebra.level.name
+        if name in doubts.unlike:
+            continue
         if not _may_leak(fractions, owners, number, settings):
             continue
         regions = find_regions(fractions, owners, spine, number)
@@ -118,12 +134,19 @@ def find_leaks(
         for piece, found in zip(pieces, voxels, strict=True):
             solid = int((found.share >= 0.35).sum())
             small = found.volume_ml < settings.minimum_volume_ml
-            small |= _feigned(found, regions, settings)
+            if name in doubts.metal:
+                small |= not stands_out(
+                    piece, found.volume_ml, regions, doubts.metal[name],
+                    settings.refused,
+                )  # fmt: skip
+            else:
+                small |= _feigned(found, regions, settings)
             if small or solid < settings.minimum_voxels or len(leaks) >= 255:
                 continue
             count += 1
-            leak_id = f"{regions.vertebra.level.name}-{count}"
-            leaks.append(_described(leak_id, piece, found, regions, screws, settings))
+            leak_id = f"{name}-{count}"
+            leak = _described(leak_id, piece, found, regions, screws, settings)
+            leaks.append(doubted(leak) if name in doubts.metal else leak)
             numbers[tuple(found.index.T)] = len(leaks)
     return tuple(leaks), numbers
 

@@ -253,6 +253,8 @@ def leak_view(images: CaseImages, leak: Leak) -> PictureView | None:
     share = leak.canal_encroachment_percent
     if isinstance(share, float) and share >= SHOWN_FROM_PERCENT:
         words.append(f"{share:.0f} % of the canal")
+    if all(leak.level != one.level for one in images.cement):
+        words.insert(1, f"{leak.level} not assessed")
     slab_mm = images.settings.axial_slab_mm
     return make_view(
         images.ct, images.spine, images.materials,

@@ -1,0 +1,198 @@
+"""Leaks of levels whose cement is refused: what metal there cannot explain.
+
+Streaks, or a screw that no shape was fitted to, forbid to measure the cement of a
+level. Cement that lies clear of both is a leak all the same, and a reader must know of
+it: it is listed as indeterminate, with the volume that stands out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cemscope.findings import (
+    Certainty,
+    Leak,
+    LeakType,
+    NotAssessed,
+    Side,
+)
+from cemscope.measurement.leak_pieces import MOST_SHARE, LeakPiece
+from cemscope.measurement.leak_regions import VertebraRegions, wall_depth_mm
+from cemscope.measurement.refused_levels import MetalDoubts
+from cemscope.segmentation.scan_region import FloatArray
+from cemscope.volume import BoolArray, Notice
+
+
+@dataclass(frozen=True, slots=True)
+class LevelDoubts:
+    """Levels whose cement is refused.
+
+    Attributes
+    ----------
+    metal : mapping of str to tuple of Side
+        Refused because of metal; the sides with what may be a screw that was not
+        fitted.
+    unlike : frozenset of str
+        Refused because their dense matter may be no cement: no leak is told there.
+    """
+
+    metal: Mapping[str, tuple[Side, ...]] = field(default_factory=dict)
+    unlike: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, seen: MetalDoubts, refused: frozenset[str], unlike: frozenset[str]
+    ) -> "LevelDoubts":
+        """Sort the refused levels by their reason."""
+        sides = {
+            name: tuple(item.side for item in seen.unexplained if item.level == name)
+            for name in refused - unlike
+        }
+        return cls(sides, unlike)
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtSettings:
+    """What stands out beside strong metal [our operational definition].
+
+    Attributes
+    ----------
+    sure_share
+        Least share of cement in a cell that is surely cement, and more than what
+        streaks feign in its planes.
+    metal_mm, bone_mm
+        Its distance from metal and from bone.
+    sure_part
+        Least part of a leak in such cells.
+    shaft_diameter_mm
+        What is wider across the pedicle's direction is no screw.
+    toed_in_deg, sloping_deg
+        Screws point no further inwards or outwards, up or down.
+    """
+
+    sure_share: float = 0.7
+    metal_mm: float = 4.0
+    bone_mm: float = 1.0
+    sure_part: float = 0.25
+    shaft_diameter_mm: float = 9.0
+    toed_in_deg: float = 35.0
+    sloping_deg: float = 30.0
+
+
+def stands_out(
+    piece: LeakPiece,
+    volume_ml: float,
+    regions: VertebraRegions,
+    sides: tuple[Side, ...],
+    settings: DoubtSettings,
+) -> bool:
+    """Tell whether neither streaks nor a screw that was not fitted explain a piece.
+
+    Parameters
+    ----------
+    piece
+        Connected cement outside the bone.
+    volume_ml
+        Of all of it.
+    regions
+        Around its vertebra.
+    sides
+        Of the vertebra, with what may be a screw that was not fitted.
+    settings
+        Limits.
+    """
+    feigned = regions.streak_share
+    sure = piece.cells & (regions.cement >= np.maximum(settings.sure_share, feigned))
+    sure &= regions.bone_mm >= settings.bone_mm
+    sure &= (feigned <= MOST_SHARE) & (regions.metal_mm >= settings.metal_mm)
+    # These cells are nearly full: their number is their volume.
+    sure_ml = float(sure.sum()) * regions.grid.cell_mm**3 / 1000.0
+    if sure_ml < settings.sure_part * volume_ml:
+        return False
+    return not any(_may_be_screw(sure, regions, side, settings) for side in sides)
+
+
+def _may_be_screw(
+    sure: BoolArray, regions: VertebraRegions, side: Side, settings: DoubtSettings
+) -> bool:
+    """Tell whether a piece may be a part of a screw through one pedicle.
+
+    Behind the posterior wall that is all on this side outside the canal; in front of
+    it what is as slender as a shaft and lies in its directions.
+    """
+    index = np.argwhere(sure)
+    points = regions.grid.local_mm(index)
+    shell = regions.shell
+    aside = points[:, 0] - shell.middle_mm
+    aside = aside if side is Side.LEFT else -aside
+    behind = points[:, 1] - wall_depth_mm(shell)
+    in_canal = np.zeros(len(index), np.bool_)
+    if regions.canal is not None:
+        in_canal = regions.canal[tuple(index.T)]
+    if float(((aside > 0.0) & (behind > 0.0) & ~in_canal).mean()) >= HALF:
+        return True
+    pedicle = np.array([PEDICLE_ASIDE * float(shell.size_mm[0]), PEDICLE_BEHIND_MM])
+    inwards = np.degrees(np.arctan2(pedicle[0] - aside, pedicle[1] - behind))
+    height = points[:, 2] - 0.5 * float(shell.lower_mm[2] + shell.upper_mm[2])
+    sloping = np.degrees(np.arctan2(height, pedicle[1] - behind))
+    ahead = (behind <= 0.0) & (np.abs(inwards) <= settings.toed_in_deg)
+    ahead &= np.abs(sloping) <= settings.sloping_deg
+    if float(ahead.mean()) < HALF:
+        return False
+    middle = np.array([aside.mean(), behind.mean(), height.mean()])
+    way = middle - [pedicle[0], pedicle[1], 0.0]
+    return _width_mm(np.stack([aside, behind, height], 1) - middle, way) <= (
+        settings.shaft_diameter_mm
+    )
+
+
+PEDICLE_ASIDE, PEDICLE_BEHIND_MM = 0.35, 8.0
+"""Middle of a pedicle: share of the body's width, and behind the posterior wall."""
+
+HALF = 0.5
+
+
+def _width_mm(points: FloatArray, way: FloatArray) -> float:
+    """Extent across a direction."""
+    along = way / max(float(np.linalg.norm(way)), 1e-6)
+    across = points - np.outer(points @ along, along)
+    return 2.0 * float(np.linalg.norm(across, axis=1).max(initial=0.0))
+
+
+def doubted(leak: Leak) -> Leak:
+    """Put down that a leak's level is refused: its way beside metal is not sure."""
+    evidence = leak.evidence
+    if not isinstance(evidence, NotAssessed):
+        kind = leak.types[0]
+        rival = (
+            LeakType.CORTICAL if kind is LeakType.INSTRUMENT else LeakType.INSTRUMENT
+        )
+        evidence = replace(
+            evidence,
+            candidates=evidence.candidates or (kind, rival),
+            sentence=f"{evidence.sentence}; the cement of {leak.level} itself was not "
+            "assessed beside metal: what of this leak stands out from it was measured",
+        )
+    return replace(leak, certainty=Certainty.INDETERMINATE, evidence=evidence)
+
+
+def doubt_notices(leaks: tuple[Leak, ...], doubts: LevelDoubts) -> tuple[Notice, ...]:
+    """Tell which leaks lie at refused levels, and that none excludes none."""
+    notices = []
+    for level in sorted(doubts.metal):
+        mine = [leak.leak_id for leak in leaks if leak.level == level]
+        listed = (
+            f"{', '.join(mine)} stands out from the metal and is listed as "
+            "indeterminate, outside the totals"
+            if mine
+            else "no leak stands out from the metal"
+        )
+        notices.append(
+            Notice(
+                "leaks_beside_metal",
+                f"The cement of {level} was not assessed: {listed}. Other leaks "
+                "beside the metal there cannot be excluded.",
+            )
+        )
+    return tuple(notices)
