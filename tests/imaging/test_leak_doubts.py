@@ -1,5 +1,7 @@
 """Leaks of levels whose cement is refused, and streaks plane by plane."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from cemscope.findings import Certainty, LeakType, Side
 from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.leak_doubts import LevelDoubts, doubt_notices
 from cemscope.measurement.streak_share import crowded_planes, streak_share
+from cemscope.spine import VertebraSource
 from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid
 
 BALL = Ellipsoid((4.0, -2.0, 36.0), (10.0, 9.0, 8.0))
@@ -32,6 +35,17 @@ def test_a_leak_of_a_refused_level_is_listed_as_indeterminate() -> None:
     assert "L2-1" in notice.message
     (empty,) = doubt_notices((), doubts)
     assert "cannot be excluded" in empty.message
+
+
+def test_leaks_of_a_body_that_the_scan_cuts_are_indeterminate() -> None:
+    whole = leaking(leak_cases(1)[0], source=VertebraSource.EMBEDDED)
+    cut = tuple(replace(one, complete=False) for one in whole.spine.vertebrae)
+    (sure,) = leaks_of(whole)
+    (leak,) = leaks_of(replace(whole, spine=replace(whole.spine, vertebrae=cut)))
+    assert sure.certainty is Certainty.DEFINITE
+    assert leak.certainty is Certainty.INDETERMINATE
+    assert "cut by the end of the scan" in evidence_of(leak).sentence
+    assert leak.volume_ml == sure.volume_ml
 
 
 def test_matter_that_may_be_no_cement_is_no_leak() -> None:

@@ -177,6 +177,25 @@ def doubted(leak: Leak) -> Leak:
     return replace(leak, certainty=Certainty.INDETERMINATE, evidence=evidence)
 
 
+def doubted_outline(leak: Leak) -> Leak:
+    """Put down that the end of the scan cuts a leak's vertebra.
+
+    What the finder outlines of a cut body is narrower than the body at times; cement
+    beside such an outline may lie within the bone.
+    """
+    evidence = leak.evidence
+    if not isinstance(evidence, NotAssessed):
+        kind = leak.types[0]
+        rival = LeakType.SEGMENTAL if kind is LeakType.CORTICAL else LeakType.CORTICAL
+        evidence = replace(
+            evidence,
+            candidates=evidence.candidates or (kind, rival),
+            sentence=f"{evidence.sentence}; {leak.level} is cut by the end of the scan "
+            "and its outline unsure: this may be cement within the body",
+        )
+    return replace(leak, certainty=Certainty.INDETERMINATE, evidence=evidence)
+
+
 def doubt_notices(leaks: tuple[Leak, ...], doubts: LevelDoubts) -> tuple[Notice, ...]:
     """Tell which leaks lie at refused levels, and that none excludes none."""
     notices = []

@@ -17,6 +17,7 @@ from cemscope.measurement.leak_doubts import (
     DoubtSettings,
     LevelDoubts,
     doubted,
+    doubted_outline,
     stands_out,
 )
 from cemscope.measurement.leak_path import leak_course
@@ -146,6 +147,8 @@ def find_leaks(
             count += 1
             leak_id = f"{name}-{count}"
             leak = _described(leak_id, piece, found, regions, screws, settings)
+            if embedded and not regions.vertebra.complete:
+                leak = doubted_outline(leak)
             leaks.append(doubted(leak) if name in doubts.metal else leak)
             numbers[tuple(found.index.T)] = len(leaks)
     return tuple(leaks), numbers
