@@ -1,8 +1,10 @@
 """The level of pure cement, also above the ceiling of the scale."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy import special
+from scipy import ndimage, special
 
 from cemscope.segmentation.cement.cement_level import (
     level_of_cores,
@@ -48,6 +50,35 @@ def test_clipped_level_follows_from_the_flanks_whatever_the_blur(
     assert level.clipped
     assert abs(level.hu - level_hu) <= max(2.0 * level.spread_hu, 0.1 * level_hu)
     assert abs(level.hu - level_hu) <= 0.2 * level_hu
+
+
+@pytest.mark.parametrize("slice_mm", [0.75, 2.0])
+@pytest.mark.parametrize("blur_mm", [0.5, 0.8])
+def test_blur_across_slices_is_told_from_that_within_them(
+    slice_mm: float, blur_mm: float
+) -> None:
+    level_hu, fine_mm = 4500.0, (0.375, 0.3, 0.3)
+    axes = [
+        (np.arange(n) - n / 2 + 0.5) * s
+        for n, s in zip((64, 84, 84), fine_mm, strict=True)
+    ]
+    radius = np.sqrt(sum(x**2 for x in np.meshgrid(*axes, indexing="ij")))
+    sigma_mm = np.array([slice_mm / 2.355, blur_mm, blur_mm])
+    ball = ndimage.gaussian_filter((radius <= 9.0) * 1.0, sigma_mm / fine_mm)
+    spacing_mm = (0.75, 0.6, 0.6)
+    hu = np.minimum(100.0 + (level_hu - 100.0) * ball[::2, ::2, ::2], 3071.0)
+    samples = sample_flanks(hu, np.ones(hu.shape, np.bool_), spacing_mm, 3071.0)
+    levels = replace(LEVELS, slice_thickness_mm=slice_mm)
+    level = level_of_flanks(samples, spacing_mm, levels)
+    assert level.hu == pytest.approx(level_hu, rel=0.1)
+    assert level.blur_mm == pytest.approx(blur_mm, rel=0.15)
+
+
+def test_slices_are_as_wide_as_they_are_apart_unless_they_are_wider() -> None:
+    assert LEVELS.slice_blur_mm(1.0) == pytest.approx(1.0 / 2.355, rel=1e-3)
+    thick = replace(LEVELS, slice_thickness_mm=2.0)
+    assert thick.slice_blur_mm(1.0) == pytest.approx(2.0 / 2.355, rel=1e-3)
+    assert thick.slice_blur_mm(3.0) == pytest.approx(3.0 / 2.355, rel=1e-3)
 
 
 def test_few_flanks_tell_no_more_than_the_prior() -> None:

@@ -215,7 +215,11 @@ def _measure_region(
     levels = estimate_tissue_levels(
         region, spine, ct.clipped_at_hu, settings.cement.levels
     )
-    levels = replace(levels, kvp=ct.acquisition.kvp)
+    levels = replace(
+        levels,
+        kvp=ct.acquisition.kvp,
+        slice_thickness_mm=ct.acquisition.slice_thickness_mm,
+    )
     core_level = metal_core_level_hu(region, ct.clipped_at_hu, settings.metal)
     search = search_screws(ct, spine, core_level, settings.screws)
     screws = search.screws
@@ -251,7 +255,8 @@ def _measure_region(
     refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
     doubts = shaft_doubts(screws, spine, level)
     if level is not None:
-        quality = ImageQuality(_blur_mm(screws), levels.noise_hu, ct.clipped_at_hu)
+        blur_mm = level.blur_mm or _blur_mm(screws)
+        quality = ImageQuality(blur_mm, levels.noise_hu, ct.clipped_at_hu)
         for part in found.parts:
             fractions = map_fractions(part, level, levels, quality, settings.cement)
             owners = assign_owners(fractions, spine)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from scipy import ndimage, special
 from skimage.segmentation import watershed
 
+from cemscope.measurement.pure_cement import local_level_hu
 from cemscope.segmentation.cement.cement import CementRegion
 from cemscope.segmentation.cement.cement_background import background_hu
 from cemscope.segmentation.cement.cement_level import CementLevel
@@ -22,7 +23,7 @@ from cemscope.segmentation.scan_region import (
     label_boxes,
     widened,
 )
-from cemscope.segmentation.tissue_levels import TissueLevels, eroded_hu
+from cemscope.segmentation.tissue_levels import TissueLevels
 from cemscope.spine import Spine
 from cemscope.volume import BoolArray, HUArray, LabelArray
 
@@ -36,7 +37,7 @@ class ImageQuality:
     Attributes
     ----------
     blur_sigma_mm : float
-        Gaussian blur of edges.
+        Gaussian blur of edges within a slice.
     noise_hu : float
         Standard deviation of voxel noise.
     ceiling_hu : int or None
@@ -152,44 +153,6 @@ def _is_faint(
     return faint
 
 
-def local_level_hu(
-    part: CementRegion, level: CementLevel, settings: CementSettings
-) -> Float32Array:
-    """HU of pure cement around each voxel: dark streaks lower it, crests raise it.
-
-    Mean of the solid cores near by; where there are few, that of the whole scan. Only
-    cores near the scan's level count, so that cement mixed with bone keeps its share.
-    """
-    full = np.full(part.solid.shape, level.hu, np.float32)
-    if level.clipped:
-        return full
-    core = eroded_hu(
-        np.where(part.solid, part.tissue_hu, np.int16(0)),
-        part.region.geometry,
-        settings.levels.core_radius_mm,
-    )
-    solid = (core >= SOLID_SHARE * level.hu) & ~part.corrected
-    usable = solid.astype(np.float32)
-    sigma = LOCAL_LEVEL_SIGMA_MM / np.array(part.region.geometry.spacing_mm)
-    weight = ndimage.gaussian_filter(usable, sigma, truncate=2.5)
-    total = ndimage.gaussian_filter(usable * part.tissue_hu, sigma, truncate=2.5)
-    prior = np.float32(0.03)
-    local: Float32Array = ((total + prior * full) / (weight + prior)).astype(np.float32)
-    return local * np.float32(RIM_OVER_CORE)
-
-
-RIM_OVER_CORE = 1.015
-"""Cement hardens the beam, so that its rim reads more than its core: by up to 10 % in
-simulated scans of 5 mL, by full projection, not at all where a scanner corrects it. A
-small part is corrected; what is left is part of the model's uncertainty."""
-
-SOLID_SHARE = 0.65
-"""A core darker than this share of the scan's cement is a mixture, not a streak."""
-
-LOCAL_LEVEL_SIGMA_MM = 3.0
-"""Streaks change over some millimetres."""
-
-
 def share_of_cement(
     tissue_hu: npt.NDArray[np.floating] | HUArray,
     background: Float32Array,
@@ -211,16 +174,22 @@ def _saturated_share(
     levels: TissueLevels,
     quality: ImageQuality,
 ) -> Float32Array:
-    """Share of clipped voxels: Phi(z0 + depth / sigma), with z0 at the ceiling."""
-    z0 = ceiling_height(level.hu, levels, quality)
-    depth = ndimage.distance_transform_edt(
-        saturated, sampling=region.geometry.spacing_mm
+    """Share of clipped voxels: Phi(z + depth), from the nearest one below the ceiling.
+
+    That one lies z blurs inside the half value; depth counts in blurs of each axis.
+    """
+    spacing = region.geometry.spacing_mm
+    within_mm = quality.blur_sigma_mm
+    across_mm = max(levels.slice_blur_mm(spacing[0]), 0.5 * within_mm)
+    depth, nearest = ndimage.distance_transform_edt(
+        saturated,
+        sampling=np.array(spacing) / (across_mm, within_mm, within_mm),
+        return_indices=True,
     )
-    # The nearest unsaturated voxel centre lies half a voxel behind the crossing.
-    depth -= 0.5 * region.geometry.voxel_volume_mm3 ** (1 / 3)
-    share: Float32Array = special.ndtr(
-        z0 + np.maximum(depth, 0.0) / quality.blur_sigma_mm
-    ).astype(np.float32)
+    below = region.hu[tuple(nearest)] - levels.marrow_hu
+    z = special.ndtri(np.clip(below / (level.hu - levels.marrow_hu), 0.01, 0.999))
+    z = np.maximum(z + depth, ceiling_height(level.hu, levels, quality))
+    share: Float32Array = special.ndtr(z).astype(np.float32)
     return share
 
 

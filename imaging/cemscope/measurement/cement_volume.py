@@ -9,13 +9,13 @@ from scipy import special
 from cemscope.findings import CementVolume, Interval
 from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.cement_fraction import (
-    RIM_OVER_CORE,
     FractionMap,
     ImageQuality,
     Ownership,
     ceiling_height,
     share_of_cement,
 )
+from cemscope.measurement.pure_cement import RIM_OVER_CORE
 from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.cement_settings import CementSettings
 from cemscope.segmentation.scan_region import FloatArray

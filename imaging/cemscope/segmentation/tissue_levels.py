@@ -81,6 +81,8 @@ class TissueLevels:
         Vertebrae that the bone levels come from; 0: fallback values.
     kvp
         Tube voltage, where it is known.
+    slice_thickness_mm
+        Nominal width of a slice, where it is known.
     """
 
     marrow_hu: float
@@ -91,7 +93,20 @@ class TissueLevels:
     ceiling_hu: int | None
     reference_count: int
     kvp: float | None = None
+    slice_thickness_mm: float | None = None
 
+    def slice_blur_mm(self, slice_spacing_mm: float) -> float:
+        """Give the standard deviation of the slice profile, from its width.
+
+        Where no header tells it, and in scans that were resampled, slices are taken to
+        be as wide as they are apart.
+        """
+        width_mm = max(self.slice_thickness_mm or 0.0, slice_spacing_mm)
+        return width_mm / FWHM_PER_SIGMA
+
+
+FWHM_PER_SIGMA = 2.354820045
+"""Full width at half maximum of a Gaussian with standard deviation 1."""
 
 THICKEST_ERODED = 1.6
 """Axes of wider spacing than this times the radius are not eroded."""

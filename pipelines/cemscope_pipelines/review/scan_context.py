@@ -129,9 +129,8 @@ class ScanContext:
     @property
     def quality(self) -> ImageQuality:
         """Noise, blur and ceiling of the scan."""
-        return ImageQuality(
-            TYPICAL_BLUR_SIGMA_MM, self.levels.noise_hu, self.ct.clipped_at_hu
-        )
+        blur_mm = self.cement.blur_mm or TYPICAL_BLUR_SIGMA_MM
+        return ImageQuality(blur_mm, self.levels.noise_hu, self.ct.clipped_at_hu)
 
 
 def _frame(

@@ -24,11 +24,14 @@ class CementLevel:
         Its standard uncertainty.
     clipped : bool
         Whether the level had to be estimated from the flanks of clipped cement.
+    blur_mm : float or None
+        Gaussian blur of the flanks within a slice, where they were looked at.
     """
 
     hu: float
     spread_hu: float
     clipped: bool
+    blur_mm: float | None = None
 
 
 def level_of_cores(
@@ -128,23 +131,32 @@ def level_of_flanks(
     phi(z), z = Phi^-1((h - background) / (level - background)): it is steepest at the
     half value. Level and blur are those that explain the steep flanks (`STEEP_SHARE`;
     ragged and rounded edges fall less steeply) by quantile regression (Koenker and
-    Bassett 1978, doi:10.2307/1913643). A weak prior keeps the level near the ceiling.
+    Bassett 1978, doi:10.2307/1913643). The blur within a slice is fitted, the one
+    across it is the slice's width: a flank has the blur of its direction. A weak prior
+    keeps the level near the ceiling.
     """
     ceiling = float(levels.ceiling_hu or 0)
     candidates = ceiling * np.linspace(1.01, MAXIMUM_LEVEL, 60)
     softness = float(np.interp(levels.kvp or 120.0, *BARIUM_RATIO))
     prior = ((candidates / ceiling / softness - PRIOR_LEVEL) / PRIOR_SPREAD) ** 2
     used = _even_samples(samples, spacing_mm, levels)
-    loss = np.zeros(len(candidates))
+    loss = np.zeros((len(candidates), len(BLURS_MM)))
     count = len(used.hu)
-    if count >= LEAST_FLANK:
+    seen = count >= LEAST_FLANK
+    if seen:
         loss = _quantile_loss(used, np.array(spacing_mm), levels, candidates)
         loss = (loss - loss.min()) / loss.min()
-    weight = np.exp(-count / VOXELS_PER_FLANK * loss - 0.5 * (prior - prior.min()))
+    weight = np.exp(
+        -count / VOXELS_PER_FLANK * loss - 0.5 * (prior - prior.min())[:, None]
+    )
     weight /= weight.sum()
-    mean = float((weight * candidates).sum())
-    spread = float(np.sqrt((weight * (candidates - mean) ** 2).sum()))
-    return CementLevel(mean, float(np.hypot(spread, MODEL_SPREAD * mean)), True)
+    of_level = weight.sum(axis=1)
+    mean = float((of_level * candidates).sum())
+    spread = float(np.sqrt((of_level * (candidates - mean) ** 2).sum()))
+    blur_mm = float((weight.sum(axis=0) * BLURS_MM).sum()) if seen else None
+    return CementLevel(
+        mean, float(np.hypot(spread, MODEL_SPREAD * mean)), True, blur_mm
+    )
 
 
 def _even_samples(
@@ -177,20 +189,23 @@ def _quantile_loss(
     levels: TissueLevels,
     candidates: FloatArray,
 ) -> FloatArray:
-    """Mean loss per candidate level, at the blur that fits it best."""
+    """Mean loss per candidate level and blur, shape (levels, blurs)."""
     fall = np.linalg.norm(samples.falls, axis=1)
-    steps_mm = spacing_mm * samples.falls / fall[:, None]
-    loss = np.full(len(candidates), np.inf)
+    normal = samples.falls / fall[:, None]
+    across = normal[:, 0] * levels.slice_blur_mm(float(spacing_mm[0]))
+    within = np.hypot(normal[:, 1], normal[:, 2])
+    loss = np.zeros((len(candidates), len(BLURS_MM)))
     for k, level in enumerate(candidates):
         way = level - levels.marrow_hu
         z = special.ndtri((samples.hu - levels.marrow_hu) / way)[:, None]
         high = special.ndtr(z)
-        for sigma_mm in BLURS_MM:
-            drops = (high - special.ndtr(z - steps_mm / sigma_mm)) / spacing_mm
-            model = way * np.linalg.norm(drops, axis=1)
+        for j, blur_mm in enumerate(BLURS_MM):
+            sigma_mm = np.hypot(across, within * blur_mm)[:, None]
+            drops = high - special.ndtr(z - spacing_mm * normal / sigma_mm)
+            model = way * np.linalg.norm(drops / spacing_mm, axis=1)
             rest = np.log(fall / np.maximum(model, 1e-6))
             share = np.where(rest > 0.0, STEEP_SHARE, STEEP_SHARE - 1.0)
-            loss[k] = min(loss[k], float((share * rest).mean()))
+            loss[k, j] = float((share * rest).mean())
     return loss
 
 
@@ -205,10 +220,11 @@ PRIOR_LEVEL, PRIOR_SPREAD = 1.25, 0.5
 """Clipped cement is most often a little above the ceiling: 20 % barium sulphate at
 120 kVp reads 3,000-4,100 HU [our choice]."""
 
-STEEP_SHARE = 0.85
-"""Quantile of the slopes that a smooth edge would show [our choice]."""
+STEEP_SHARE = 0.65
+"""Quantile of the slopes that a smooth edge would show: on 19 tuning scenes levels are
+right on average, +/- 6 %; at 0.5 they are 8 % too high, at 0.85 3 % too low."""
 
-MODEL_SPREAD = 0.06
+MODEL_SPREAD = 0.03
 """Relative standard uncertainty for edges that are no blurred planes."""
 
 BLURS_MM = tuple(float(s) for s in np.geomspace(0.3, 1.1, 14))

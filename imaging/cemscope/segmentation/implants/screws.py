@@ -14,7 +14,7 @@ import numpy as np
 from cemscope.findings import Side
 from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.rods import RodModel, find_rods
-from cemscope.segmentation.implants.screw_fit import AxisFit, fit_axis
+from cemscope.segmentation.implants.screw_fit import AxisFit
 from cemscope.segmentation.implants.screw_head import HeadEstimate, find_head
 from cemscope.segmentation.implants.screw_model import ScrewModel as ScrewModel
 from cemscope.segmentation.implants.screw_pairs import share_lengths, share_sizes
@@ -35,6 +35,11 @@ from cemscope.segmentation.implants.screw_thread import (
     estimate_taper,
 )
 from cemscope.segmentation.implants.screw_tip import find_tip
+from cemscope.segmentation.implants.shaft_choice import (
+    SearchedLines,
+    different_fits,
+    steadied_fits,
+)
 from cemscope.segmentation.implants.shaft_radius import fit_shafts
 from cemscope.segmentation.scan_region import ScanRegion, box_of
 from cemscope.spine import Spine
@@ -125,6 +130,7 @@ def search_screws(
     brightness = Brightness(core_level_hu, ceiling, titanium_hu(ct.acquisition.kvp))
     guesses: list[_Guess] = []
     undecided: list[UndecidedObject] = []
+    retry: dict[tuple[str, Side], tuple[ScanRegion, SearchedLines]] = {}
     for vertebra in spine.vertebrae:
         box = search_box(ct, spine, vertebra)
         if box is None:
@@ -142,8 +148,10 @@ def search_screws(
                     cube, side, level, settings.search_angle_deg, LINES_PER_SIDE
                 )
             ]
-            fits = _different_fits(region, lines, settings)
+            fits = different_fits(region, lines, settings)
             guesses.extend(_Guess(vertebra.level.name, side, fit) for fit in fits)
+            if fits and not fits[0].streaky:
+                retry[vertebra.level.name, side] = (region, lines)
             line = _surest(lines, brightness)
             if (
                 not fits
@@ -151,7 +159,19 @@ def search_screws(
                 and _may_be_metal(region, line.axis, brightness, settings)
             ):
                 undecided.append(UndecidedObject(vertebra.level.name, side, line.axis))
-    screws = _screws(guesses, brightness, settings)
+    screws = tuple(model for _, model in _screws(guesses, brightness, settings))
+    told = {(screw.level, screw.side) for screw in screws}
+    again = [
+        _Guess(level, side, fit)
+        for (level, side), (region, lines) in retry.items()
+        if screws and (level, side) not in told
+        for fit in steadied_fits(region, lines, settings)
+    ]
+    if again:
+        # Blur and metal are shared: lines that follow no screw must not tell them.
+        made = _screws([*guesses, *again], brightness, settings)
+        made = _screws([guess for guess, _ in made], brightness, settings)
+        screws = tuple(model for _, model in made)
     undecided.extend(
         UndecidedObject(guess.level, guess.side, guess.fit.axis)
         for guess in guesses
@@ -199,35 +219,6 @@ def _surest(
     return None
 
 
-def _different_fits(
-    region: ScanRegion,
-    lines: list[tuple[BrightLine, Brightness]],
-    settings: ScrewSettings,
-) -> list[AxisFit]:
-    """Fit lines and keep one fit per shaft, the one that shows most of it.
-
-    A neighbouring vertebra's screw can be in reach, too, and show more: which vertebra
-    holds a shaft is told later.
-    """
-    for streaky in (False, True):
-        fits = [
-            fit_axis(region, line.axis, brightness, settings, streaky)
-            for line, brightness in lines
-        ]
-        found = sorted(
-            (fit for fit in fits if fit is not None),
-            key=lambda fit: -fit.free_length_mm,
-        )
-        kept: list[AxisFit] = []
-        for fit in found:
-            line = BrightLine(0.0, fit.axis)
-            if not any(line.resembles(BrightLine(0.0, k.axis)) for k in kept):
-                kept.append(fit)
-        if kept:
-            return kept
-    return []
-
-
 LINES_PER_SIDE = 3
 """Different bright lines that are looked at in one pedicle region."""
 
@@ -256,15 +247,16 @@ class _Guess:
 
 def _screws(
     guesses: list[_Guess], brightness: Brightness, settings: ScrewSettings
-) -> tuple[ScrewModel, ...]:
+) -> list[tuple[_Guess, ScrewModel]]:
+    """Fit the shafts of all guesses and keep those that are screws."""
     if not guesses:
-        return ()
+        return []
     shafts, brightness = fit_shafts([guess.fit for guess in guesses], brightness)
     models = (
-        _complete(guess, shaft, brightness, settings)
+        (guess, _complete(guess, shaft, brightness, settings))
         for guess, shaft in zip(guesses, shafts, strict=True)
     )
-    return tuple(model for model in models if model is not None)
+    return [(guess, model) for guess, model in models if model is not None]
 
 
 def _complete(
