@@ -23,7 +23,7 @@ from cemscope.segmentation.bodies.hidden_wall import (
     continued_wall,
     mirrored,
 )
-from cemscope.segmentation.bodies.posterior_cut import posterior_cut_mm
+from cemscope.segmentation.bodies.posterior_cut import LIP_MM, posterior_cut_mm
 from cemscope.segmentation.bodies.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
 from cemscope.volume import BoolArray
@@ -146,7 +146,8 @@ def find_wall(
     # The arch is cut off along the free part of the posterior wall, continued.
     hidden = beside_implant(rays.implant, index, reach)
     half_width = settings.canal_half_width_mm
-    cut = posterior_cut_mm(_radius(index), hidden, half_width, outline)
+    lip = LIP_MM if fused_outline is None else 0.0  # the sacrum has no pedicles
+    cut = posterior_cut_mm(_radius(index), hidden, half_width, outline, lip)
     gap = WALL_RADII_MM - cut[..., None]
     lateral = beside[:, None, None]
     stop = -CUT_EDGE * np.exp(-((gap / _RADIUS_STEP_MM) ** 2))
@@ -169,7 +170,7 @@ def find_wall(
     fit = outer_cortex(radius, across, trust * ~hidden, closed_first_axis=True)
     radius = np.where(no_edge, radius, fit.height_mm)
     radius = continued_wall(radius, hidden & ~arch)
-    cut = posterior_cut_mm(radius, hidden | arch, half_width, outline)
+    cut = posterior_cut_mm(radius, hidden | arch, half_width, outline, lip)
     radius = np.where(arch, cut, radius)
     smooth: FloatArray = ndimage.gaussian_filter(
         radius, [0.7, 0.7], mode=["wrap", "nearest"]
