@@ -36,7 +36,7 @@ front; the middle of a large lumbar body, up to 46 mm deep, 8 mm further."""
 USUAL_HALF_WIDTH_MM, USUAL_DEPTH_SHARE = 20.0, 0.8
 """Usual size: a weak pull towards it."""
 
-SIZE_PRICE, LED_SIZE_PRICE = 0.0008, 0.004
+SIZE_PRICE, LED_SIZE_PRICE = 0.0008, 0.008
 """Price per mm squared off the usual half width: of any body, and off that of trusted
 neighbours, from which a half width differs by 2 mm at most (Panjabi 1991, 1992)."""
 
