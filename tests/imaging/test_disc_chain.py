@@ -1,7 +1,7 @@
 """The chain of discs and its margins on evidence made by hand."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from cemscope.segmentation.discs.chain_scores import (
 from cemscope.segmentation.discs.disc_chain import best_chain
 from cemscope.segmentation.discs.disc_evidence import DiscEvidence
 from cemscope.segmentation.discs.disc_planes import DiscPlanes
+from cemscope.segmentation.discs.disc_search import DiscSettings
 from cemscope.segmentation.discs.pedicle_evidence import PedicleEvidence
 
 SETTINGS = ChainSettings()
@@ -89,6 +90,23 @@ def test_neighbours_and_pedicles_decide(case):
     assert len(chain.disc_margins) == len(DISCS)
     assert len(chain.inner_margins) == len(DISCS) - 1
     assert min(*chain.disc_margins, *chain.inner_margins) > 0
+
+
+def test_marrow_between_thin_discs_is_dear_where_thick_discs_are() -> None:
+    # Thin discs melt into faint lines; the marrow between them looks like a disc.
+    true = list(range(30, 200, 26))
+    marrow = [step + 13 for step in true[:-1]]
+    likeness, _ = spine(true, 220)
+    likeness[true], likeness[marrow] = 0.35, 0.5
+    seen = evidence(likeness, np.full(220, 0.5), 20, 195)
+    thickness = np.zeros(220)
+    thickness[marrow] = 14.0
+    seen = replace(seen, thickness_mm=thickness)
+    usual = best_chain(seen, SETTINGS)
+    assert set(usual.steps) <= set(marrow)
+    thin = best_chain(seen, DiscSettings().thin)
+    assert set(thin.steps) <= set(true)
+    assert len(thin.steps) == len(true)
 
 
 def test_margin_falls_where_the_evidence_is_doubtful():

@@ -43,6 +43,22 @@ def row(*discs: Disc) -> FoundDiscs:
 
 
 @pytest.mark.parametrize(
+    ("thickness_mm", "share"),
+    [((10.0, 10.0), 10 / 30), ((4.0, 14.0), 9 / 30), ((0.0, 0.0), 0.0)],
+)
+def test_share_of_the_discs_in_a_vertebra(
+    thickness_mm: tuple[float, float], share: float
+) -> None:
+    lower, upper = (
+        replace(disc, thickness_mm=mm)
+        for disc, mm in zip((LOWER, UPPER), thickness_mm, strict=True)
+    )
+    assert row(lower, upper).thickest_share() == pytest.approx(share)
+    # What lies beyond the scan says nothing.
+    assert row(lower, replace(upper, supposed=True)).thickest_share() == 0.0
+
+
+@pytest.mark.parametrize(
     ("other", "like"),
     [
         (row(LOWER, replace(UPPER, step=50.4, likeness=0.1)), True),

@@ -73,6 +73,8 @@ FAULTS = (
     Fault({"canal_depth_mm": 6.0}, "reaches into the canal"),
     Fault({"canal_depth_mm": -12.0}, "12 mm behind"),
     Fault({"overlap_share": 0.3}, "overlaps"),
+    Fault({"gap_share": 0.6}, "as high as the bodies"),
+    Fault({"bite_mm": 11.0}, "11 mm further in"),
     Fault({"lower_gap_mm": 30.0}, "30 mm lie between it and the body below"),
     Fault({"upper_gap_mm": -8.0}, "crosses the body above"),
     Fault({"width_mm": 24.0, "depth_mm": 34.0}, "24 mm wide, but 34 mm deep"),
@@ -95,6 +97,10 @@ def test_neighbours_tell_a_body_that_is_too_deep_or_halved() -> None:
     # A collapsed body is as low, but both endplates show.
     collapsed = replace(GOOD, height_mm=10.0)
     assert judged(collapsed, USUAL, SETTINGS).score > 0.7
+    # Where an implant hides half of one, its edge may have been taken for the endplate.
+    hidden = judged(replace(collapsed, lower_hidden=0.5), USUAL, SETTINGS)
+    assert hidden.score < 0.5
+    assert any("0.4 times as high" in reason for reason in hidden.reasons)
 
 
 @given(
@@ -141,7 +147,11 @@ def column():
 
 def test_three_good_bodies(column) -> None:
     _, scene, surfaces = column
-    assert min(q.score for q in outline_qualities(scene, surfaces)) > 0.9
+    qualities = outline_qualities(scene, surfaces)
+    assert min(q.score for q in qualities) > 0.9
+    for quality in qualities:
+        share = DISC_MM / (BODY_MM + DISC_MM)
+        assert quality.measures.gap_share == pytest.approx(share, abs=0.04)
     # What is trusted is left alone.
     again = refined_bodies(scene, surfaces)
     assert all(a is b for a, b in zip(again, surfaces, strict=True))

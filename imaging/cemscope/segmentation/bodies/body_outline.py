@@ -29,14 +29,16 @@ DEPTH_SHARES = np.arange(0.56, 1.05, 0.08)
 """Depth over width that is tried: 0.65 in L5, nearly 1 in the thoracic spine."""
 
 SHIFTS_LEFT_MM = (-3.0, -1.5, 0.0, 1.5, 3.0)
-SHIFTS_BACK_MM = (-4.0, -2.0, 0.0, 2.0, 4.0)
-"""Places of the middle that are tried."""
+SHIFTS_BACK_MM = tuple(float(shift) for shift in range(-10, 7, 2))
+"""Places of the middle that are tried. The first axis lies 15 mm before the canal's
+front; the middle of a large lumbar body, up to 46 mm deep, 8 mm further."""
 
 USUAL_HALF_WIDTH_MM, USUAL_DEPTH_SHARE = 20.0, 0.8
 """Usual size: a weak pull towards it."""
 
-SIZE_PRICE = 0.0008
-"""Price per mm squared off the usual half width."""
+SIZE_PRICE, LED_SIZE_PRICE = 0.0008, 0.008
+"""Price per mm squared off the usual half width: of any body, and off that of trusted
+neighbours, from which a half width differs by 2 mm at most (Panjabi 1991, 1992)."""
 
 SHIFT_PRICE = 0.002
 """Price per mm squared of a shift off the first axis."""
@@ -109,15 +111,18 @@ def fit_outline(
     usual : BodyOutline, optional
         Size that is expected; a lumbar body if None.
     """
-    half_width = USUAL_HALF_WIDTH_MM if usual is None else usual.half_width_mm
+    half_width, depth_share, price = USUAL_HALF_WIDTH_MM, USUAL_DEPTH_SHARE, SIZE_PRICE
+    if usual is not None:
+        half_width, price = usual.half_width_mm, LED_SIZE_PRICE
+        depth_share = usual.half_depth_mm / half_width
     share = np.array(list(itertools.product(HALF_WIDTHS_MM, DEPTH_SHARES)))
     shapes = usual_radius_mm(share[:, 0], share[:, 0] * share[:, 1])
     step = WALL_RADII_MM[1] - WALL_RADII_MM[0]
     rows = np.arange(len(WALL_ANGLES_RAD))[None, :]
     total = weight / max(float(weight.sum()), 1e-6)
-    size_price = SIZE_PRICE * (share[:, 0] - half_width) ** 2
-    size_price += 0.3 * (share[:, 1] - USUAL_DEPTH_SHARE) ** 2
-    best = BodyOutline(half_width, half_width * USUAL_DEPTH_SHARE, 0.0, 0.0, 0.0)
+    size_price = price * (share[:, 0] - half_width) ** 2
+    size_price += 0.3 * (share[:, 1] - depth_share) ** 2
+    best = BodyOutline(half_width, half_width * depth_share, 0.0, 0.0, 0.0)
     best_score = -np.inf
     for left, back in itertools.product(SHIFTS_LEFT_MM, SHIFTS_BACK_MM):
         # To first order a shift adds its part along the ray.

@@ -47,6 +47,8 @@ class PriorSettings:
     ----------
     trusted : float
         Score from which an outline leads its neighbours and is left alone.
+    much_better : float
+        A neighbour whose score exceeds that of a body by this leads it all the same.
     better : float
         By how much the score of a new outline must exceed that of the old one.
     quality : QualitySettings
@@ -54,6 +56,7 @@ class PriorSettings:
     """
 
     trusted: float = 0.7
+    much_better: float = 0.5
     better: float = 0.1
     quality: QualitySettings = field(default_factory=QualitySettings)
 
@@ -99,14 +102,15 @@ def refined_bodies(
         size = usual_size([qualities[j].measures for j in (*leaders, k)], len(leaders))
         if size is None:
             continue
-        best = _judged(scene, current, k, current[k], size, settings)
+        first = _judged(scene, current, k, current[k], size, settings)
+        best = first.score + settings.better
         room = (None, None) if rooms is None else rooms[k]
         for frame, height_mm in _frames(current, leaders, k, size):
             usual = BodyOutline(size.width_mm / 2, size.depth_mm / 2, 0.0, 0.0, 1.0)
             surface = body_surface(scene, frame, height_mm, usual, room)
             quality = _judged(scene, current, k, surface, size, settings)
-            if quality.score > best.score + settings.better:
-                current[k], best = surface, quality
+            if quality.score > best:
+                current[k], best = surface, quality.score
         qualities = list(outline_qualities(scene, current, settings.quality))
     return tuple(current)
 
@@ -114,11 +118,12 @@ def refined_bodies(
 def _trusted(
     qualities: Sequence[OutlineQuality], index: int, settings: PriorSettings
 ) -> list[int]:
-    """Direct neighbours that can be trusted."""
+    """Direct neighbours that can be trusted, or much more so than the body itself."""
+    least = min(settings.trusted, qualities[index].score + settings.much_better)
     return [
         k
         for k in (index - 1, index + 1)
-        if 0 <= k < len(qualities) and qualities[k].score >= settings.trusted
+        if 0 <= k < len(qualities) and qualities[k].score >= least
     ]
 
 

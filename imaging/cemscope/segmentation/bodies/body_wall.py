@@ -23,7 +23,7 @@ from cemscope.segmentation.bodies.hidden_wall import (
     continued_wall,
     mirrored,
 )
-from cemscope.segmentation.bodies.posterior_cut import posterior_cut_mm
+from cemscope.segmentation.bodies.posterior_cut import LIP_MM, posterior_cut_mm
 from cemscope.segmentation.bodies.smooth_surface import smooth_surface
 from cemscope.spine import VertebraFrame
 from cemscope.volume import BoolArray
@@ -43,6 +43,10 @@ ARCH_MARGIN_MM = 1.2
 
 SACRAL_TAPER_MM = 4.0
 """The first sacral body is this much less deep at its lower end, behind."""
+
+LED_PULL = 4.0
+"""The wall is held so many times closer to an outline of the neighbours' size: inside
+of it may lie a stronger edge, that of cement or of a hollow endplate."""
 
 CUT_PRICE = 0.3
 """Price per mm by which the wall reaches behind that cut."""
@@ -137,7 +141,8 @@ def find_wall(
     beside = np.clip((_BACK + 0.1) / 0.3, 0, 1) * np.clip((_SIDE - 0.2) / 0.2, 0, 1)
     upper_part = np.clip((WALL_LEVELS - 0.3) / 0.15, 0, 1)
     pedicle = beside[:, None] * upper_part[None, :]
-    pull = settings.wall_pull + settings.pedicle_pull * pedicle
+    wall_pull = settings.wall_pull * (1.0 if usual is None else LED_PULL)
+    pull = wall_pull + settings.pedicle_pull * pedicle
     shown = 1.0 - 0.8 * np.maximum(pedicle, fused[:, None])
     cost = -rays.edge * shown[..., None] + pull[..., None] * away**2
     cost += held + far + in_canal
@@ -146,13 +151,14 @@ def find_wall(
     # The arch is cut off along the free part of the posterior wall, continued.
     hidden = beside_implant(rays.implant, index, reach)
     half_width = settings.canal_half_width_mm
-    cut = posterior_cut_mm(_radius(index), hidden, half_width, outline)
+    lip = LIP_MM if fused_outline is None else 0.0  # the sacrum has no pedicles
+    cut = posterior_cut_mm(_radius(index), hidden, half_width, outline, lip)
     gap = WALL_RADII_MM - cut[..., None]
     lateral = beside[:, None, None]
     stop = -CUT_EDGE * np.exp(-((gap / _RADIUS_STEP_MM) ** 2))
     shown = 1.0 - 0.8 * fused[:, None, None]
     cost = np.minimum(-rays.edge * shown, lateral * stop)
-    cost += (1.0 - lateral) * (settings.wall_pull * away**2 + far)
+    cost += (1.0 - lateral) * (wall_pull * away**2 + far)
     cost += lateral * CUT_PRICE * np.maximum(gap, 0.0) + held + in_canal
     square = _squared(_radius(index), cut, outline, upper_part)
     index = _smooth_beside(cost, square, settings)
@@ -169,7 +175,7 @@ def find_wall(
     fit = outer_cortex(radius, across, trust * ~hidden, closed_first_axis=True)
     radius = np.where(no_edge, radius, fit.height_mm)
     radius = continued_wall(radius, hidden & ~arch)
-    cut = posterior_cut_mm(radius, hidden | arch, half_width, outline)
+    cut = posterior_cut_mm(radius, hidden | arch, half_width, outline, lip)
     radius = np.where(arch, cut, radius)
     smooth: FloatArray = ndimage.gaussian_filter(
         radius, [0.7, 0.7], mode=["wrap", "nearest"]
@@ -311,6 +317,7 @@ def _lower_outline(
     mean = mean - settings.canal_price * lower.in_canal_mm.mean(axis=1)
     shape = fit_outline(mean, weight, usual).radius_mm()
     pull = settings.outline_pull * (WALL_RADII_MM[None, :] - shape[:, None]) ** 2
+    pull *= 1.0 if usual is None else LED_PULL
     cost = (pull - mean)[:, None, :]
     index = smooth_surface(cost, settings.wall_step_price, closed_first_axis=True)
     return _radius(index[:, 0])

@@ -38,12 +38,18 @@ class OutlineMeasures:
         Angle between the endplates, from front to back.
     asymmetry_mm : float
         Mean difference of the wall's radius between left and right.
+    bite_mm : float
+        Largest difference of the wall's radius between left and right in the part that
+        no arch hides.
     canal_depth_mm : float
         How deep the front of the canal lies inside the body; negative behind it.
     overlap_share : float
         Share of the body that lies in a neighbour.
     lower_gap_mm, upper_gap_mm : float
         Distance from the endplates' middles to those of the neighbours; NaN without.
+    gap_share : float
+        The larger of them as a share of what it and the mean of the two bodies beside
+        it take together; 0 without neighbours.
     """
 
     lower_clear: float
@@ -66,6 +72,8 @@ class OutlineMeasures:
     overlap_share: float
     lower_gap_mm: float
     upper_gap_mm: float
+    gap_share: float = 0.0
+    bite_mm: float = 0.0
 
 
 CLEAR = 0.6
@@ -82,6 +90,7 @@ def outline_measures(scene: BodyScene, surface: BodySurface) -> OutlineMeasures:
     """Measure an outline on its own."""
     wall = surface.wall_mm
     outline = wall.mean(axis=1)
+    apart = np.abs(wall - mirrored(wall))
     within = plate_trust(outline) > 0.5
     evidence = surface.evidence
     shares, hidden = [np.nan] * 4, [0.0] * 3
@@ -118,9 +127,10 @@ def outline_measures(scene: BodyScene, surface: BodySurface) -> OutlineMeasures:
         in_view=in_view,
         width_mm=float(x.max() - x.min()),
         depth_mm=float(y.max() - y.min()),
-        height_mm=float(np.median(heights[within])),
+        height_mm=_height_mm(surface),
         wedge_deg=float(np.degrees(np.arctan2(at[1] - at[2], length))),
-        asymmetry_mm=float(np.abs(wall - mirrored(wall)).mean()),
+        asymmetry_mm=float(apart.mean()),
+        bite_mm=float(apart[np.sin(WALL_ANGLES_RAD) < FRONT_BELOW].max()),
         canal_depth_mm=float(canal.max()),
         overlap_share=0.0,
         lower_gap_mm=np.nan,
@@ -141,12 +151,28 @@ def beside_neighbours(
         if other is not None and len(points):
             inside = other.depth_mm(other.frame.to_local_mm(points)) > 0.5
             overlap += float(inside.mean())
+    gaps = (
+        np.nan if below is None else _gap_mm(surface, below),
+        np.nan if above is None else _gap_mm(above, surface),
+    )
+    shares = [
+        gap / max(gap + (own.height_mm + _height_mm(other)) / 2.0, 1.0)
+        for gap, other in zip(gaps, (below, above), strict=True)
+        if other is not None
+    ]
     return replace(
         own,
         overlap_share=overlap,
-        lower_gap_mm=np.nan if below is None else _gap_mm(surface, below),
-        upper_gap_mm=np.nan if above is None else _gap_mm(above, surface),
+        lower_gap_mm=gaps[0],
+        upper_gap_mm=gaps[1],
+        gap_share=max(shares, default=0.0),
     )
+
+
+def _height_mm(surface: BodySurface) -> float:
+    """Median height between the endplates."""
+    within = plate_trust(surface.wall_mm.mean(axis=1)) > 0.5
+    return float(np.median((surface.upper_mm - surface.lower_mm)[within]))
 
 
 def _inner_points(surface: BodySurface) -> FloatArray:

@@ -39,6 +39,8 @@ class QualitySettings:
         Share of an endplate or of the wall that cement or metal hides.
     asymmetry_mm : tuple of float
         Mean difference between left and right.
+    bite_mm : tuple of float
+        Largest difference between left and right in one place.
     canal_depth_mm, canal_gap_mm : tuple of float
         How deep the canal's front lies inside, and how far behind.
     width_by_depth : tuple of float
@@ -47,10 +49,17 @@ class QualitySettings:
         Share in a neighbour.
     narrow_gap_mm, wide_gap_mm : tuple of float
         Distance to the neighbours' endplates.
+    gap_share : tuple of float
+        Share of a gap in the height of a body and a disc. A lumbar disc takes a
+        quarter to a third, beside one collapsed body up to a half; more is marrow
+        between two discs that were taken for bodies.
     size_ratio : tuple of float
         Factor by which width or depth differs from the neighbours'.
     tall_ratio, low_ratio : tuple of float
         Height as a share of the neighbours'.
+    plate_hidden : tuple of float
+        Share of an endplate that cement or metal hides, where a low body is judged: a
+        collapsed one shows both of its endplates.
     wedge_deg : tuple of float
         Angle between the endplates.
     reason_below : float
@@ -64,15 +73,18 @@ class QualitySettings:
     weakest_level: tuple[float, float] = (0.2, 0.55)
     hidden_share: tuple[float, float] = (1.0, 0.35)
     asymmetry_mm: tuple[float, float] = (6.0, 2.5)
+    bite_mm: tuple[float, float] = (10.0, 6.5)
     canal_depth_mm: tuple[float, float] = (5.0, 2.0)
     canal_gap_mm: tuple[float, float] = (10.0, 5.0)
     width_by_depth: tuple[float, float] = (0.7, 0.95)
     overlap_share: tuple[float, float] = (0.15, 0.03)
     narrow_gap_mm: tuple[float, float] = (-5.0, 0.0)
     wide_gap_mm: tuple[float, float] = (24.0, 16.0)
+    gap_share: tuple[float, float] = (0.65, 0.48)
     size_ratio: tuple[float, float] = (1.4, 1.17)
     tall_ratio: tuple[float, float] = (1.6, 1.25)
-    low_ratio: tuple[float, float] = (0.2, 0.7)
+    low_ratio: tuple[float, float] = (0.3, 0.75)
+    plate_hidden: tuple[float, float] = (0.5, 0.2)
     wedge_deg: tuple[float, float] = (35.0, 22.0)
     reason_below: float = 0.7
 
@@ -215,6 +227,10 @@ def judged(
             f"cement or metal hides {100 * m.wall_hidden:.0f} % of its wall",
         ),
         (_mark(m.asymmetry_mm, s.asymmetry_mm), "left and right differ in shape"),
+        (
+            _mark(m.bite_mm, s.bite_mm),
+            f"one side of it lies {m.bite_mm:.0f} mm further in than the other",
+        ),
         (_mark(m.canal_depth_mm, s.canal_depth_mm), "it reaches into the canal"),
         (
             _mark(-m.canal_depth_mm, s.canal_gap_mm),
@@ -225,6 +241,10 @@ def judged(
             f"it is only {m.width_mm:.0f} mm wide, but {m.depth_mm:.0f} mm deep",
         ),
         (_mark(m.overlap_share, s.overlap_share), "it overlaps its neighbours"),
+        (
+            _mark(m.gap_share, s.gap_share),
+            "the disc beside it would be as high as the bodies",
+        ),
         (
             _mark(abs(m.wedge_deg), s.wedge_deg),
             f"its endplates enclose {abs(m.wedge_deg):.0f} degrees",
@@ -263,9 +283,12 @@ def judged(
                 )
             )
         ratio = m.height_mm / max(usual.height_mm, 1.0)
-        # A collapsed body is low but both of its endplates show.
+        # A collapsed body is low but both of its endplates show. What passes for one
+        # beside cement or metal may be the implant's own edge.
         clear = min(
-            _mark(m.lower_edge, s.plate_edge), _mark(m.upper_edge, s.plate_edge)
+            _mark(m.lower_edge, s.plate_edge),
+            _mark(m.upper_edge, s.plate_edge),
+            _mark(max(m.lower_hidden, m.upper_hidden), s.plate_hidden),
         )
         low = max(_mark(ratio, s.low_ratio), 0.9 * clear)
         marks.append(

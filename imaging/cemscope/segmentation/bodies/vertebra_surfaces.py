@@ -164,15 +164,20 @@ def _disc_rows(
 ) -> list[FoundDiscs]:
     """Find the discs, in more than one way if streaks make them doubtful.
 
-    Streaks imitate endplates, but elsewhere endplates show through them.
+    Streaks imitate endplates, but elsewhere endplates show through them. And where
+    thin discs melt into one bright line, the marrow between two of them looks like a
+    thick disc.
     """
     weights = settings.streaked_weights if hidden.streaked is not None else (1.0,)
     sight = DiscSight(fine, hidden, settings.discs.evidence)
     rows: list[FoundDiscs] = []
     for weight in weights:
-        row = find_discs(axis, sight, settings.discs.chain, weight)
-        if len(row.discs) > 1 and not any(row.is_like(other) for other in rows):
-            rows.append(row)
+        found = [find_discs(axis, sight, settings.discs.chain, weight)]
+        if found[0].thickest_share() > settings.discs.thick_share:
+            found.append(find_discs(axis, sight, settings.discs.thin, weight))
+        for row in found:
+            if len(row.discs) > 1 and not any(row.is_like(other) for other in rows):
+                rows.append(row)
     return rows
 
 

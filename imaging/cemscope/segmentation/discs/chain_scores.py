@@ -72,6 +72,8 @@ class ChainSettings:
     thick_price : float
         Score lost per unit of a greater share: the marrow between two endplates is
         no disc.
+    thicker_counts : bool
+        Whether the thicker one of a vertebra's two discs is judged, not their mean.
     apart_mm : float
         Discs nearer than this are the same disc.
     border_mm : float
@@ -95,6 +97,7 @@ class ChainSettings:
     blocked_price: float = 0.5
     thick_share: float = 0.45
     thick_price: float = 3.0
+    thicker_counts: bool = False
     apart_mm: float = 6.0
     border_mm: float = 8.0
     least_cut_mm: float = 8.0
@@ -173,8 +176,11 @@ def chain_links(evidence: DiscEvidence, settings: ChainSettings) -> ChainLinks:
     lordotic = evidence.normals[bottom, 1] < evidence.normals[top, 1]
     sacral_price = _wedge_price(wedge, settings.sacral_free_deg, settings)
     refund = np.where(lordotic, wedge_price - sacral_price, 0.0)
-    thickness = evidence.thickness_mm[bottom] + evidence.thickness_mm[top]
-    share = thickness / 2.0 / height
+    beside = evidence.thickness_mm[bottom], evidence.thickness_mm[top]
+    thickness = (beside[0] + beside[1]) / 2.0
+    if settings.thicker_counts:
+        thickness = np.maximum(*beside)
+    share = thickness / height
     vertebra -= settings.thick_price * np.maximum(share - settings.thick_share, 0.0)
     lowest = np.minimum(height, (high - low).min(axis=0) + WALL_SHORTER_MM)
     lack = np.maximum(settings.usual_lowest_mm - lowest, 0.0) / 4.0

@@ -24,6 +24,8 @@ class Disc:
     supposed : bool
         Whether it lies outside the field of view, or beyond the last pedicles, and
         stands only for the end of a vertebra that is cut.
+    thickness_mm : float
+        Distance of its endplates; 0 where they melt into one or were not seen.
     """
 
     step: float
@@ -31,3 +33,4 @@ class Disc:
     lateral_tilt_deg: float
     likeness: float
     supposed: bool = False
+    thickness_mm: float = 0.0

@@ -1,6 +1,7 @@
 """Find the discs of a straightened spine, with the confidence of each."""
 
-from dataclasses import dataclass, field
+import itertools
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -73,10 +74,23 @@ class DiscSettings:
     ----------
     evidence, chain
         Tunables of its parts.
+    thick_share : float
+        Where discs take more than this share of the height of a vertebra, from disc
+        to disc, they may be the marrow of bodies between two thin discs: another row
+        is looked for. Lumbar discs take a quarter to a third, thoracic ones less;
+        those beside a collapsed body more.
+    thin : ChainSettings
+        Tunables of the chain of that row, in which thick discs are dear.
     """
 
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     chain: ChainSettings = field(default_factory=ChainSettings)
+    thick_share: float = 0.42
+    thin: ChainSettings = field(
+        default_factory=lambda: ChainSettings(
+            thick_share=0.3, thick_price=8.0, thicker_counts=True
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +112,18 @@ class FoundDiscs:
     discs: tuple[Disc, ...]
     axis: SpineAxis
     margins: tuple[float, ...]
+
+    def thickest_share(self) -> float:
+        """Largest share of the height of a vertebra that its two discs' halves take."""
+        seen = [disc for disc in self.discs if not disc.supposed]
+        return max(
+            (
+                (lower.thickness_mm + upper.thickness_mm)
+                / (2.0 * max(upper.step - lower.step, 1.0))
+                for lower, upper in itertools.pairwise(seen)
+            ),
+            default=0.0,
+        )
 
     def is_like(self, other: "FoundDiscs") -> bool:
         """Tell whether both rows hold the same discs, seen in the same way."""
@@ -256,7 +282,8 @@ def _settled(step: int, evidence: DiscEvidence) -> Disc:
         float((weight * x).sum()) for x in (sagittal, lateral, at.astype(float))
     )
     wall = place - BODY_DEPTH_MM * float(np.tan(np.radians(alpha)))
-    return Disc(wall, alpha, beta, best)
+    thickness = float(evidence.thickness_mm[step])
+    return Disc(wall, alpha, beta, best, thickness_mm=thickness)
 
 
 def _straightened(discs: list[Disc]) -> list[Disc]:
@@ -277,7 +304,11 @@ def _straightened(discs: list[Disc]) -> list[Disc]:
         )
         place = disc.step + BODY_DEPTH_MM * np.tan(np.radians(disc.sagittal_tilt_deg))
         wall = float(place - BODY_DEPTH_MM * np.tan(np.radians(sagittal)))
-        result.append(Disc(wall, sagittal, lateral, disc.likeness))
+        result.append(
+            replace(
+                disc, step=wall, sagittal_tilt_deg=sagittal, lateral_tilt_deg=lateral
+            )
+        )
     return result
 
 
