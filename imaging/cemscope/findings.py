@@ -286,6 +286,29 @@ class Lucency:
 
 
 @dataclass(frozen=True, slots=True)
+class CementRim:
+    """Lucent rim around the cement in a vertebral body.
+
+    Attributes
+    ----------
+    max_width_mm, mean_width_mm : float
+        Widest and mean where there is a rim; 0 without one.
+    surface_fraction : float
+        Share of the seen surface of the cement that has a rim.
+    seen_fraction : float
+        Share of the cement's surface in bone that was seen.
+    surface_mm2 : float
+        Surface of the cement in bone.
+    """
+
+    max_width_mm: float
+    mean_width_mm: float
+    surface_fraction: float
+    seen_fraction: float
+    surface_mm2: float
+
+
+@dataclass(frozen=True, slots=True)
 class Screw:
     """A pedicle screw.
 

@@ -1,9 +1,11 @@
-"""Lucency of screws in the form of the report."""
+"""Lucency of screws and of cement in the form of the report."""
 
 from typing import Any
 
 from cemscope.findings import Lucency, LucencyPart, NotAssessed
+from cemscope.measurement.cement_rim import RimOfVertebra
 from cemscope_pipelines.report import (
+    CementRimEntry,
     GrownLucencyEntry,
     LucencyEntry,
     LucencyPartEntry,
@@ -25,6 +27,25 @@ def lucency_entry(
         pedicle=_part(lucency.pedicle),
         body=_part(lucency.body),
     )
+
+
+def cement_rim_entry(
+    level: str, rims: tuple[RimOfVertebra, ...]
+) -> CementRimEntry | NotAssessedEntry:
+    """Put the rim around a vertebra's cement into the form of the report."""
+    for one in rims:
+        if one.level != level:
+            continue
+        if isinstance(one.rim, NotAssessed):
+            return NotAssessedEntry(reason=one.rim.reason)
+        return CementRimEntry(
+            max_width_mm=round(one.rim.max_width_mm, 2),
+            mean_width_mm=round(one.rim.mean_width_mm, 2),
+            surface_fraction=round(one.rim.surface_fraction, 3),
+            seen_fraction=round(one.rim.seen_fraction, 3),
+            surface_mm2=round(one.rim.surface_mm2, 0),
+        )
+    return NotAssessedEntry(reason="the rim of the cement was not looked at")
 
 
 def grown_lucency_entry(

@@ -128,6 +128,21 @@ class LeakEntry(ReportModel):
     evidence: Assessed[LeakEvidenceEntry]
 
 
+class CementRimEntry(ReportModel):
+    """Lucent rim around the cement of a body: a suspicion, to be checked."""
+
+    status: Literal["assessed"] = "assessed"
+    max_width_mm: float = Field(ge=0.0, description="Widest part of the rim.")
+    mean_width_mm: float = Field(ge=0.0, description="Mean where there is a rim.")
+    surface_fraction: float = Field(
+        ge=0.0, le=1.0, description="Rim / seen surface of the cement"
+    )
+    seen_fraction: float = Field(
+        ge=0.0, le=1.0, description="Share of the cement's surface in bone seen."
+    )
+    surface_mm2: float = Field(ge=0.0, description="Surface of the cement in bone.")
+
+
 class VertebraEntry(ReportModel):
     """One vertebra in the field of view."""
 
@@ -138,6 +153,10 @@ class VertebraEntry(ReportModel):
     centroid_lps_mm: PointLPSmm
     body_volume_ml: Volume
     cement: Assessed[CementEntry]
+    cement_rim: Assessed[CementRimEntry] = Field(
+        default=NotAssessedEntry(reason="the rim of the cement was not looked at"),
+        description="Lucent rim between the cement of the body and its bone.",
+    )
     leaks: tuple[LeakEntry, ...]
 
 

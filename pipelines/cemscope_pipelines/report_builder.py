@@ -17,7 +17,7 @@ from cemscope.measurement.augmentation import Augmentation
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import CTVolume, Notice
 from cemscope_pipelines.config import AnalysisConfig
-from cemscope_pipelines.lucency_entries import lucency_entry
+from cemscope_pipelines.lucency_entries import cement_rim_entry, lucency_entry
 from cemscope_pipelines.report import (
     VOLUME_DECIMALS,
     CementElsewhereEntry,
@@ -178,6 +178,7 @@ def _vertebra_entry(vertebra: Vertebra, found: Augmentation) -> VertebraEntry:
         centroid_lps_mm=_point(vertebra.centroid_lps_mm),
         body_volume_ml=_ml(vertebra.body_volume_ml),
         cement=_cement_entry(_cement_of(name, found)),
+        cement_rim=cement_rim_entry(name, found.cement_rims),
         leaks=tuple(leak_entry(one) for one in found.leaks if one.level == name),
     )
 

@@ -141,11 +141,10 @@ def score(name: str, scene: CementScene, screws: str) -> Iterator[ScrewRow]:
     ]
     models = tuple(model for _, model in pairs if model is not None)
     slice_mm = max(scene.ct.spacing_mm[0], scene.truth["slice_thickness_mm"])
-    results = iter(
-        measure_lucency(LucencyScan(region, materials, slice_mm), models)
-        if models
-        else ()
+    scan = LucencyScan(
+        region, materials, slice_mm, scene.ct.clipped_at_hu, scene.truth["kvp"]
     )
+    results = iter(measure_lucency(scan, models) if models else ())
     for halo, model in pairs:
         result = next(results) if model is not None else None
         row = blank_row(name, scene, halo, slice_mm)

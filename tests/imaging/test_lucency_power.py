@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cemscope.findings import Lucency, NotAssessed
-from cemscope.measurement.lucency import LucencyScan, measure_lucency
+from cemscope.measurement.lucency import LucencyScan, expected_metal, measure_lucency
 from cemscope.measurement.lucency_joint import JointSettings
 from cemscope.measurement.lucency_power import (
     PowerSettings,
@@ -35,9 +35,10 @@ GAP_HU = 10.0
 def read(width_mm: float, marrow_hu: float = 140.0) -> tuple[CleanProfiles, ScrewModel]:
     scan, screw = scanned(width_mm, marrow_hu)
     settings = LucencySettings().profiles
-    cleaned = clean_profiles(scan.region, scan.materials, (screw,), settings)[0]
+    metal = expected_metal(scan, (screw,))
+    cleaned = clean_profiles(scan.region, scan.materials, (screw,), settings, metal)[0]
     assert cleaned is not None
-    return cleaned, screw
+    return cleaned, cleaned.screw
 
 
 @cache
@@ -48,7 +49,9 @@ def scanned(width_mm: float, marrow_hu: float) -> tuple[LucencyScan, ScrewModel]
     ct = scene.phantom.ct
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, scene.phantom.spine.labels, whole)
-    return LucencyScan(region, scene.materials, ct.spacing_mm[0]), scene.screws[0]
+    return LucencyScan(
+        region, scene.materials, ct.spacing_mm[0], ct.clipped_at_hu
+    ), scene.screws[0]
 
 
 def told(cleaned: CleanProfiles, screw: ScrewModel, levels: BoneLevels) -> float:
@@ -70,13 +73,14 @@ def test_a_calculated_gap_looks_like_a_real_one(width_mm: float) -> None:
     worn = with_gap(tight, screw.shaft, width_mm, GAP_HU)
     seen = tight.profiles.state == CellState.SEEN
     mean = [p.profiles.hu[seen].mean(axis=0) for p in (tight, real, worn)]
-    # Nearer than this the metal's own blur rules. Beyond it noise, texture and the
-    # pedicle's cortex leave a fifth of the contrast of marrow and gap, 130 HU.
+    # Nearer than this the metal's own blur rules. Beyond it noise, texture, the
+    # pedicle's cortex, and the flank, fitted to each of the two scans by itself, leave
+    # 0.3 of the contrast of marrow and gap, 130 HU.
     judged = DISTANCE_MM >= 0.8
     error = np.abs(mean[2] - mean[1])[judged]
-    assert error.max() < 26.0, mean
+    assert error.max() < 39.0, mean
     missing = np.abs(mean[0] - mean[1])[judged]
-    assert missing.max() > 2.0 * 26.0
+    assert missing.max() > 1.5 * 39.0
 
 
 def test_what_lies_beyond_the_gap_stays() -> None:
@@ -84,7 +88,7 @@ def test_what_lies_beyond_the_gap_stays() -> None:
     worn = with_gap(tight, screw.shaft, 1.5, GAP_HU)
     far = DISTANCE_MM > 3.5
     np.testing.assert_allclose(
-        worn.profiles.hu[..., far], tight.profiles.hu[..., far], atol=1.0
+        worn.profiles.hu[..., far], tight.profiles.hu[..., far], atol=3.0
     )
 
 

@@ -4,7 +4,7 @@ The scan is calculated from the model itself with another radius, blur and axis 
 the fit says, so that what is left over is the error of the refinement alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -113,26 +113,3 @@ def test_the_blur_across_the_slices_is_found() -> None:
     across = found.sigma_mm(np.array([0.0, 1.0]))
     assert across[0] == pytest.approx(0.5, abs=0.04)
     assert across[1] == pytest.approx(0.7, abs=0.06)
-
-
-def test_known_streaks_do_not_become_blur() -> None:
-    region, outside = scan(BlurCase("as fitted"))
-    grid = region.geometry
-
-    def streak(points: np.ndarray) -> np.ndarray:
-        offset = points - SCREW.axis.point
-        offset = offset - (offset @ SCREW.axis.forward)[:, None] * SCREW.axis.forward
-        radius = np.linalg.norm(offset, axis=1)
-        share = (offset[:, 2] / np.maximum(radius, 1e-6)) ** 2
-        return np.asarray(500.0 * (1.0 - 2.0 * share))
-
-    index = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
-    added = streak(grid.index_to_lps(index.reshape(-1, 3))).reshape(SHAPE)
-    dirty = replace(region, hu=np.rint(region.hu + added).astype(np.int16))
-    blurs = [
-        without_shaft(dirty, SCREW, outside > 0.0, (4.0, 36.0), known).blur
-        for known in (None, streak)
-    ]
-    wrong, right = (abs(b.sigma_mm(np.array([0.0]))[0] - 0.5) for b in blurs)
-    assert right < 0.03
-    assert right < wrong

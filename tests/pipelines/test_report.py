@@ -25,7 +25,7 @@ SERIES = {
 }  # fmt: skip
 VERTEBRA = {
     "level", "level_confidence", "source", "complete", "centroid_lps_mm",
-    "body_volume_ml", "cement", "leaks",
+    "body_volume_ml", "cement", "cement_rim", "leaks",
 }  # fmt: skip
 CEMENT = {
     "volume_ml", "interval_ml", "threshold_volume_ml", "intrabody_ml", "leaked_ml",

@@ -25,6 +25,7 @@ from cemscope.measurement.cement_fraction import (
     assign_owners,
     map_fractions,
 )
+from cemscope.measurement.cement_rim import RimOfVertebra, measure_cement_rims
 from cemscope.measurement.cement_volume import (
     CementCluster,
     ScanModel,
@@ -111,8 +112,7 @@ class Augmentation:
     Attributes
     ----------
     materials : LabelMap
-        On the scan's grid: 1 cement within the vertebra, 2 leaked cement, 3 screw,
-        4 other metal, 5 lucent rim of a screw.
+        On the scan's grid, numbered as in `MATERIAL_NAMES`.
     cement : tuple of VertebraCement
         One per vertebra of the spine, from the lowest upwards.
     leaks, elsewhere, screws, metal
@@ -125,6 +125,8 @@ class Augmentation:
         The fitted screws, in the order of ``screws``.
     surfaces : tuple of LucencyMap or None
         Their unrolled surfaces; None where it was not looked at.
+    cement_rims : tuple of RimOfVertebra
+        Around the cement of the bodies.
     """
 
     materials: LabelMap
@@ -137,6 +139,7 @@ class Augmentation:
     notices: tuple[Notice, ...]
     models: tuple[ScrewModel, ...] = ()
     surfaces: tuple[LucencyMap | None, ...] = ()
+    cement_rims: tuple[RimOfVertebra, ...] = ()
 
 
 def measure_augmentation(
@@ -193,6 +196,9 @@ def measure_augmentation(
         + beyond_notices(ct, spine, materials, (CEMENT, LEAK, SCREW)),
         found.models,
         surfaces,
+        measure_cement_rims(
+            ct, spine, materials, _blur_mm(found.models), settings.lucency
+        ),
     )
 
 

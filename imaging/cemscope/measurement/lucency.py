@@ -14,14 +14,14 @@ from scipy import ndimage
 from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, LucencyGrade, NotAssessed
 from cemscope.measurement.lucency_grade import judge_surface
-from cemscope.measurement.lucency_joint import strongest_gap
+from cemscope.measurement.lucency_joint import JointGap, strongest_gap
 from cemscope.measurement.lucency_power import share_told
 from cemscope.measurement.lucency_profiles import (
     DISTANCE_MM,
     CellState,
     ShaftProfiles,
 )
-from cemscope.measurement.lucency_streaks import CleanProfiles, clean_profiles
+from cemscope.measurement.lucency_streaks import CleanShaft, clean_profiles
 from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
 from cemscope.measurement.lucency_widths import (
     BoneLevels,
@@ -29,6 +29,9 @@ from cemscope.measurement.lucency_widths import (
     posterior,
     weigh_widths,
 )
+from cemscope.measurement.shaft_fit import BRIGHT_SPREAD
+from cemscope.measurement.shaft_flank import ExpectedMetal
+from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.scan_region import ScanRegion, box_around
 from cemscope.volume import LabelArray
@@ -56,11 +59,17 @@ class LucencyScan:
         Cement and metal on the region's grid, numbered as in ``materials.nii.gz``.
     slice_mm : float
         Thickness or distance of the slices, the larger one.
+    clipped_at_hu : float or None
+        End of the scale where it hides the metal's brightness.
+    kvp : float or None
+        Tube voltage.
     """
 
     region: ScanRegion
     materials: LabelArray
     slice_mm: float
+    clipped_at_hu: float | None = None
+    kvp: float | None = None
 
 
 def measure_lucency(
@@ -92,18 +101,45 @@ def measure_lucency(
         )
         return tuple(ScrewLucency(reason, None) for _ in screws)
     marrow = [_marrow(scan.region, scan.materials, screw) for screw in screws]
-    cleaned = clean_profiles(scan.region, scan.materials, screws, settings.profiles)
+    metal = expected_metal(scan, screws)
+    cleaned = clean_profiles(
+        scan.region, scan.materials, screws, settings.profiles, metal
+    )
     return tuple(
-        _screw_lucency(screw, one, bone, settings)
+        _screw_lucency(screw, one, bone, settings, scan.clipped_at_hu is not None)
         for screw, one, bone in zip(screws, cleaned, marrow, strict=True)
     )
 
 
+def expected_metal(
+    scan: LucencyScan, screws: tuple[ScrewModel, ...]
+) -> ExpectedMetal | None:
+    """Expect a brightness where clipping hides it; None where it does not."""
+    if scan.clipped_at_hu is None:
+        return None
+    titanium = titanium_hu(scan.kvp)
+    fitted = float(np.median([s.shaft.metal_hu for s in screws] or [titanium]))
+    stronger = max(fitted / titanium, 1.0)
+    return ExpectedMetal(
+        THIN_OVER_THICK * titanium * stronger,
+        BRIGHT_SPREAD if stronger == 1.0 else STRONG_SPREAD,
+        scan.clipped_at_hu,
+    )
+
+
+THIN_OVER_THICK = 1.5
+"""Titanium that hardens no beam reads so much more than a shaft in the body: 9,800 HU
+at 120 kVp [ours, from simulated scans; 11,700 HU is calculated for a free grain]."""
+
+STRONG_SPREAD = 0.3
+
+
 def _screw_lucency(
     screw: ScrewModel,
-    cleaned: CleanProfiles | None,
+    cleaned: CleanShaft | None,
     marrow: tuple[float, float] | None,
     settings: LucencySettings,
+    clipped: bool,
 ) -> ScrewLucency:
     if cleaned is None:
         short = "the shaft is too short to be looked at"
@@ -111,11 +147,14 @@ def _screw_lucency(
     if marrow is None:
         unseen = "no bone of this vertebra is seen away from the implants"
         return ScrewLucency(NotAssessed(unseen), None)
-    unsure_mm = screw.shaft.radius_deviation_mm
+    unsure_mm = cleaned.screw.shaft.radius_deviation_mm
+    if clipped:
+        # A brighter metal would look like a wider shaft; the first fit weighs that.
+        unsure_mm = max(unsure_mm, screw.shaft.radius_deviation_mm)
     if unsure_mm > settings.largest_radius_deviation_mm:
         vague = f"the shaft's surface is known to {unsure_mm:.2f} mm only (1 sigma)"
         return ScrewLucency(NotAssessed(vague), None)
-    profiles = cleaned.profiles
+    profiles, screw = cleaned.profiles, cleaned.screw
     left = _streak_hu(profiles, marrow[0])
     levels = BoneLevels(marrow[0], 0.35 * marrow[1], left)
     evidence = weigh_widths(cleaned, screw.shaft, levels, settings.widths)
@@ -138,16 +177,39 @@ def _screw_lucency(
     finding = judge_surface(surface, settings)
     if isinstance(finding, Lucency):
         looked = (settings.power, settings.widths, settings.joint)
-        if finding.grade is LucencyGrade.NONE:
+        if finding.grade is LucencyGrade.NONE and _doubtful(joint, settings):
+            finding = NotAssessed(
+                f"what is seen fits a gap of {joint.width_mm:.1f} mm nearly as well "
+                "as none"
+            )
+        elif finding.grade is LucencyGrade.NONE and _dark_in_part(finding, settings):
+            finding = NotAssessed(
+                f"a dark zone of {finding.whole.mean_width_mm:.1f} mm lies along "
+                f"{100.0 * finding.whole.length_fraction:.0f} % of the shaft: too "
+                "little for a rim, too much for none"
+            )
+        elif finding.grade is LucencyGrade.NONE:
             share = share_told(cleaned, screw.shaft, levels, evidence, looked)
             if share < settings.power.least_told:
                 finding = _too_weak(settings, share)
-        elif _as_dark_as_a_gap(levels, settings) and not finding.double_halo:
+        elif _as_dark_as_a_gap(levels, settings):
+            # A dense line beyond may as well be the end of fatty marrow.
             finding = NotAssessed(
-                f"marrow of {levels.marrow_hu:.0f} HU is as dark as a gap; no dense "
-                "line bounds the dark zone"
+                f"marrow of {levels.marrow_hu:.0f} HU is as dark as a gap"
             )
     return ScrewLucency(finding, surface)
+
+
+def _doubtful(joint: JointGap, settings: LucencySettings) -> bool:
+    return joint.strength >= settings.joint.doubtful_evidence
+
+
+def _dark_in_part(finding: Lucency, settings: LucencySettings) -> bool:
+    least_mm = settings.suspicious_width_mm - settings.measuring_error_mm
+    return (
+        finding.whole.mean_width_mm >= least_mm
+        and finding.whole.length_fraction >= settings.doubtful_length_fraction
+    )
 
 
 def _too_weak(settings: LucencySettings, share: float) -> NotAssessed:
@@ -180,7 +242,7 @@ def _surface(
     # Dark marrow between a shaft and the wall of its pedicle looks like a gap: where
     # the wall could be what bounds the dark zone, nothing is told.
     beyond = profiles.exit_mm - widths.width_mm
-    walled = lucent & (beyond < settings.widths.cortex_mm + settings.wall_margin_mm)
+    walled = lucent & (beyond < settings.wall_mm)
     state[seen & walled] = CellState.HIDDEN
     width = np.where(lucent & (state == CellState.SEEN), widths.width_mm, 0.0)
     return LucencyMap(

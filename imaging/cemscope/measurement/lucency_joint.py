@@ -26,6 +26,8 @@ class JointSettings:
     least_evidence
         Mean logarithm of the likelihood of a gap over that of none in a window, times
         the root of its size; the latter counted in `places_of_one`.
+    doubtful_evidence
+        From here on no gap is excluded, either.
     places_of_one
         So many places of the surface (0.5 mm x 10 degrees) tell one thing together.
     length_fractions, arcs_deg
@@ -34,7 +36,8 @@ class JointSettings:
         Share of a window that must have been seen.
     """
 
-    least_evidence: float = 3.0
+    least_evidence: float = 4.0
+    doubtful_evidence: float = 3.0
     places_of_one: float = 40.0
     length_fractions: tuple[float, ...] = (1.0 / 3.0, 0.5, 0.75, 1.0)
     arcs_deg: tuple[float, ...] = (90.0, 140.0, 180.0, 270.0, 360.0)

@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from cemscope.measurement.lucency_joint import JointSettings, strongest_gap
+from cemscope.measurement.lucency_joint import (
+    JointSettings,
+    strongest_gap,
+)
 from cemscope.measurement.lucency_profiles import ANGLES, DISTANCE_MM, CellState
 from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.measurement.lucency_widths import (
@@ -74,7 +77,7 @@ def share_told(
         strongest_gap(
             np.where(place[..., None], of_gap, evidence), seen, joint
         ).strength
-        >= joint.least_evidence
+        >= joint.doubtful_evidence
         for place in places
     ]
     return float(np.mean(told))

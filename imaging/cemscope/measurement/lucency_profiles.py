@@ -12,10 +12,10 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
-from cemscope.measurement.shaft_blur import EdgeBlur, without_shaft
+from cemscope.measurement.shaft_blur import EdgeBlur, TissueBeside, without_shaft
 from cemscope.segmentation.implants.metal import box_near
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import FloatArray, ScanRegion
+from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion
 from cemscope.volume import BoolArray, LabelArray
 
 AXIAL_STEP_MM = 0.5
@@ -113,7 +113,7 @@ def read_profiles(
     materials: LabelArray,
     screw: ScrewModel,
     settings: ProfileSettings,
-    streak: Callable[[FloatArray], FloatArray] | None = None,
+    strip: Callable[[Box], TissueBeside] | None = None,
 ) -> ShaftProfiles | None:
     """Sample the scan around a shaft; None where none of it can be judged.
 
@@ -123,13 +123,12 @@ def read_profiles(
         The scan and its vertebrae.
     materials
         Cement and metal on the region's grid.
-    streak
-        HU that streaks add at points, where they are known: see `without_shaft`.
+    strip
+        Gives the tissue in a box of the region without the shaft's metal; None to
+        take it off as this shaft alone tells.
     """
-    margin = max(settings.tip_margin_mm, screw.thread.taper_mm)
-    last = screw.tip_mm - margin - min(screw.tip_uncertainty_mm, 4.0)
-    t = np.arange(screw.neck_mm + 1.0, last, AXIAL_STEP_MM)
-    if t.size < 8:
+    t = looked_at_mm(screw, settings)
+    if t.size < LEAST_PLANES:
         return None
     first, second = screw.axis.cross_vectors()
     angle = 2.0 * np.pi * np.arange(ANGLES) / ANGLES
@@ -137,10 +136,13 @@ def read_profiles(
     reach = screw.shaft.radius_mm + DISTANCE_MM
     points = screw.axis.at(t)[:, None, None] + rays[:, None] * reach[:, None]
     index = np.moveaxis(region.geometry.lps_to_index(points), -1, 0)
-    box = box_near(region, screw, float(DISTANCE_MM[-1]) + 2.0)
+    box = shaft_box(region, screw)
     part = region.sub_box(box)
-    away = materials[box] == 0
-    tissue = without_shaft(part, screw, away, (float(t[0]), float(t[-1])), streak)
+    tissue = (
+        without_shaft(part, screw, materials[box] == 0, (float(t[0]), float(t[-1])))
+        if strip is None
+        else strip(box)
+    )
     near_index = np.moveaxis(part.geometry.lps_to_index(points), -1, 0)
     total, weight = (
         smoothed(
@@ -187,6 +189,21 @@ def read_profiles(
         _exit_mm(bone),
         points,
     )
+
+
+LEAST_PLANES = 8
+
+
+def looked_at_mm(screw: ScrewModel, settings: ProfileSettings) -> FloatArray:
+    """Positions on the axis between a screw's head and the cone of its tip."""
+    margin = max(settings.tip_margin_mm, screw.thread.taper_mm)
+    last = screw.tip_mm - margin - min(screw.tip_uncertainty_mm, 4.0)
+    return np.arange(screw.neck_mm + 1.0, last, AXIAL_STEP_MM)
+
+
+def shaft_box(region: ScanRegion, screw: ScrewModel) -> Box:
+    """Voxels that the profiles of a shaft need."""
+    return box_near(region, screw, float(DISTANCE_MM[-1]) + 2.0)
 
 
 def smoothed(values: FloatArray, settings: ProfileSettings) -> FloatArray:

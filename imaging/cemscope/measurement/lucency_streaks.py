@@ -12,19 +12,35 @@ import numpy.typing as npt
 from scipy import ndimage, optimize
 
 from cemscope.measurement.lucency_profiles import (
+    CEMENT,
     DISTANCE_MM,
+    LEAK,
+    LEAST_PLANES,
     OTHER_METAL,
     SCREW,
     CellState,
     ProfileSettings,
     ShaftProfiles,
+    looked_at_mm,
     read_profiles,
+    shaft_box,
     smoothed,
 )
-from cemscope.measurement.metal_shadow import TERMS, MetalShadow, cast_shadow
-from cemscope.measurement.shaft_blur import OWN_BLUR_MM
+from cemscope.measurement.metal_shadow import (
+    TERMS,
+    HardParts,
+    MetalShadow,
+    cast_shadow,
+)
+from cemscope.measurement.shaft_blur import (
+    MOST_METAL_HU,
+    TissueBeside,
+    thickness_mm2,
+)
+from cemscope.measurement.shaft_fit import FittedShafts, fit_flanks, metal_beside
+from cemscope.measurement.shaft_flank import ExpectedMetal, metal_of, read_flank
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import FloatArray, ScanRegion
+from cemscope.segmentation.scan_region import Box, FloatArray, ScanRegion
 from cemscope.volume import LabelArray
 
 
@@ -44,16 +60,24 @@ class CleanProfiles:
     removed_hu: FloatArray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanShaft(CleanProfiles):
+    """The same with the screw they count from: fitted again with all others."""
+
+    screw: ScrewModel
+
+
 def clean_profiles(
     region: ScanRegion,
     materials: LabelArray,
     screws: tuple[ScrewModel, ...],
     settings: ProfileSettings,
-) -> tuple[CleanProfiles | None, ...]:
+    metal: ExpectedMetal | None = None,
+) -> tuple[CleanShaft | None, ...]:
     """Read the profiles of all shafts, and take the predicted streaks off.
 
-    They are read twice: the flank of a shaft tells its blur only when the streaks
-    beside it are known.
+    They are read twice: the flanks of the shafts tell radius and blur only when the
+    streaks beside and in them are known.
 
     Parameters
     ----------
@@ -63,6 +87,8 @@ def clean_profiles(
         Cement and metal on the region's grid.
     screws
         All fitted screws.
+    metal
+        What is known of their metal; None to ask the scan.
 
     Returns
     -------
@@ -70,33 +96,97 @@ def clean_profiles(
         In the order of the screws; None for a shaft that cannot be looked at.
     """
     read = [read_profiles(region, materials, s, settings) for s in screws]
-    sigma = [screw.shaft.sigma_mm for screw in screws]
-    shadow = cast_shadow(
-        region.hu,
-        np.isin(materials, (SCREW, OTHER_METAL)),
-        region.geometry,
-        float(np.median(sigma)) if sigma else 0.5,
-    )
+    shadow = _shadow(region, materials, screws)
     terms = [None if one is None else _terms(shadow, one, settings) for one in read]
     strengths = _strengths(read, terms)
-    if shadow is not None and strengths.any():
-        first = strengths
+    streaks = None if shadow is None else shadow.of_strength(strengths)
+    fitted = _fitted(region, materials, screws, streaks, (settings, metal))
+    cleaned: list[CleanShaft | None] = []
+    for screw, metal_hu in zip(fitted.screws, fitted.metal_hu, strict=True):
 
-        def streak(points_lps_mm: FloatArray) -> FloatArray:
-            found: FloatArray = shadow.at(points_lps_mm) @ first
-            return found
+        def strip(
+            box: Box, screw: ScrewModel = screw, metal_hu: float = metal_hu
+        ) -> TissueBeside:
+            part = region.sub_box(box)
+            removed = _on_voxels(streaks, box)
+            removed += metal_beside(part, screw, metal_hu, fitted.blur)
+            seen = removed < MOST_METAL_HU
+            hu = np.where(seen, part.hu - removed, 0.0).astype(np.float32)
+            return TissueBeside(hu, seen.astype(np.float32), fitted.blur)
 
-        read = [read_profiles(region, materials, s, settings, streak) for s in screws]
-        strengths = _strengths(read, terms)
-    cleaned: list[CleanProfiles | None] = []
-    for one, shape in zip(read, terms, strict=True):
-        if one is None or shape is None:
+        one = read_profiles(
+            region, materials, screw, settings, strip if metal_hu > 0.0 else None
+        )
+        if one is None:
             cleaned.append(None)
             continue
-        removed = shape @ strengths
-        cleaned.append(CleanProfiles(replace(one, hu=one.hu - removed), removed))
+        removed = _terms(streaks, one, settings)[..., 0]
+        if metal_hu <= 0.0:
+            one = replace(one, hu=one.hu - removed)
+        cleaned.append(CleanShaft(one, removed, screw))
     return tuple(cleaned)
 
+
+def _shadow(
+    region: ScanRegion, materials: LabelArray, screws: tuple[ScrewModel, ...]
+) -> MetalShadow | None:
+    hard = HardParts(
+        np.isin(materials, (SCREW, OTHER_METAL)),
+        np.isin(materials, (CEMENT, LEAK)),
+        float(np.median([screw.shaft.metal_hu for screw in screws] or [1.0])),
+    )
+    sigma = [screw.shaft.sigma_mm for screw in screws]
+    blur_mm = float(np.median(sigma)) if sigma else 0.5
+    return cast_shadow(region.hu, hard, region.geometry, blur_mm)
+
+
+def _on_voxels(streaks: MetalShadow | None, box: Box) -> FloatArray:
+    if streaks is None:
+        return np.zeros([part.stop - part.start for part in box])
+    return streaks.on_voxels(box).astype(float)
+
+
+def _fitted(
+    region: ScanRegion,
+    materials: LabelArray,
+    screws: tuple[ScrewModel, ...],
+    streaks: MetalShadow | None,
+    known: tuple[ProfileSettings, ExpectedMetal | None],
+) -> FittedShafts:
+    """Fit the flanks of all shafts together."""
+    settings, metal = known
+    ceiling_hu = metal.ceiling_hu if metal else float(region.hu.max()) + 1.0
+    flanks = []
+    for screw in screws:
+        box = shaft_box(region, screw)
+        t = looked_at_mm(screw, settings)
+        flanks.append(
+            None
+            if t.size < LEAST_PLANES
+            else read_flank(
+                region.sub_box(box),
+                _on_voxels(streaks, box),
+                materials[box] > 0,
+                screw,
+                (float(t[0]), float(t[-1])),
+                ceiling_hu,
+            )
+        )
+    if metal is None:
+        metal = metal_of(flanks, ceiling_hu)
+    elif streaks is None or not streaks.filtered.any():
+        # What rays lose in the metal is not known, and still in its brightness.
+        fitted = float(np.median([screw.shaft.metal_hu for screw in screws]))
+        metal = replace(metal, metal_hu=fitted, spread=UNTOLD_SPREAD)
+    return fit_flanks(flanks, screws, thickness_mm2(region), metal)
+
+
+UNTOLD_SPREAD = 0.25
+"""Relative spread of clipped metal's brightness around the one that the first fits took
+it to have, where streaks are not told [ours]."""
+
+OWN_BLUR_MM = 0.9
+"""Nearer to a shaft the shape of streaks is that of the metal itself."""
 
 _FITTED = DISTANCE_MM >= 1.2
 """Nearer to the shaft its own blur decides."""
@@ -120,7 +210,7 @@ def _terms(
     )
     fine = [
         ndimage.map_coordinates(coarse[..., k], where, order=1, mode="nearest")
-        for k in range(TERMS)
+        for k in range(coarse.shape[-1])
     ]
     shape = smoothed(np.stack(fine, axis=-1), settings)
     # Nearer than the blur the shape is that of the metal itself.

@@ -35,6 +35,9 @@ class LucencySettings:
         A double halo's outer line is this much denser than the patient's marrow ...
     rim_fraction
         ... over this share of the lucent rim.
+    doubtful_length_fraction
+        A screw with a rim of that width along this share, but not of the size asked
+        for, is not assessed rather than without a rim.
     told_share
         A gap that the whole shaft tells of is confirmed where this share of its places
         shows it.
@@ -47,8 +50,7 @@ class LucencySettings:
     largest_radius_deviation_mm
         Nor a shaft whose radius is not known better: every width errs as it does.
     least_contrast_hu
-        Marrow must be so much denser than a gap to be told from it, unless a dense
-        line bounds the dark zone.
+        Marrow must be so much denser than a gap to be told from it.
     hidden_deviation_mm
         A place whose width is not known better than this is not seen.
     wall_margin_mm
@@ -70,6 +72,7 @@ class LucencySettings:
     loose_width_mm: float = 2.0
     rim_hu: float = 100.0
     rim_fraction: float = 0.5
+    doubtful_length_fraction: float = 0.1
     told_share: float = 0.7
     measuring_error_mm: float = 0.2
     least_seen_fraction: float = 0.3
@@ -84,6 +87,11 @@ class LucencySettings:
     widths: WidthSettings = field(default_factory=WidthSettings)
     joint: JointSettings = field(default_factory=JointSettings)
     power: PowerSettings = field(default_factory=PowerSettings)
+
+    @property
+    def wall_mm(self) -> float:
+        """A dark zone that ends this near to the outline may end at the cortex."""
+        return self.widths.cortex_mm + self.wall_margin_mm
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,17 +8,20 @@ the streaks; how strong each is, is read from the scan. Where metal lies is know
 the fitted implants, so that no scanner data are needed (the idea of metal-only
 beam-hardening correction).
 
+Cement stands in the same rays and counts as metal diluted. Voxels at the surface of
+metal hold a part of it, which a mask does not tell: it is smoothed by half a voxel.
+
 The rotation is taken to be about the normal of the slices, with parallel rays.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from cemscope.geometry import VoxelGeometry
-from cemscope.segmentation.scan_region import FloatArray, box_around
+from cemscope.segmentation.scan_region import Box, FloatArray, box_around
 from cemscope.volume import BoolArray, HUArray
 
 Float32Array = npt.NDArray[np.float32]
@@ -67,28 +70,110 @@ class MetalShadow:
         plane = np.interp(
             index[:, 0], self.planes, np.arange(self.planes.size), left=-2, right=-2
         )
-        bins = self.filtered.shape[-1]
-        terms = np.zeros((TERMS, len(index)))
+        bins, count = self.filtered.shape[-1], len(self.filtered)
+        terms = np.zeros((count, len(index)))
         for view, angle in enumerate(np.pi * np.arange(VIEWS) / VIEWS):
             place = (column * np.cos(angle) + row * np.sin(angle)) / BIN_MM
             where = np.stack([plane, place + 0.5 * (bins - 1)])
-            for k in range(TERMS):
+            for k in range(count):
                 terms[k] += ndimage.map_coordinates(
                     self.filtered[k, :, view], where, order=1, mode="constant"
                 )
         found: FloatArray = np.moveaxis(terms, 0, -1) * (np.pi / VIEWS)
-        return found.reshape(*points_lps_mm.shape[:-1], TERMS)
+        return found.reshape(*points_lps_mm.shape[:-1], count)
+
+    def of_strength(self, strengths: FloatArray) -> "MetalShadow":
+        """Add up the terms with their strengths: one term, in HU."""
+        total = np.tensordot(strengths, self.filtered, 1)[None]
+        return replace(self, filtered=total.astype(np.float32))
+
+    def on_voxels(self, box: Box) -> Float32Array:
+        """First term on the voxels of a box of the grid; 0 off the metal's planes."""
+        shape = tuple(part.stop - part.start for part in box)
+        found = np.zeros(shape, np.float32)
+        first, last = int(self.planes[0]), int(self.planes[-1])
+        low, high = max(box[0].start, first), min(box[0].stop, last + 1)
+        if high <= low:
+            return found
+        lines = self.filtered[0, low - first : high - first]
+        _, dy, dx = self.geometry.spacing_mm
+        row = np.arange(box[1].start, box[1].stop) * dy - self.centre_mm[0]
+        column = np.arange(box[2].start, box[2].stop) * dx - self.centre_mm[1]
+        bins = lines.shape[-1]
+        part_planes = found[low - box[0].start : high - box[0].start]
+        for view, angle in enumerate(np.pi * np.arange(VIEWS) / VIEWS):
+            place = row[:, None] * np.sin(angle) + column * np.cos(angle)
+            place = place / BIN_MM + 0.5 * (bins - 1)
+            lower = np.clip(np.floor(place).astype(np.intp), 0, bins - 2)
+            share = np.clip(place - lower, 0.0, 1.0).astype(np.float32)
+            line = lines[:, view]
+            part_planes += line[:, lower] * (1.0 - share) + line[:, lower + 1] * share
+        found *= np.float32(np.pi / VIEWS)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HardParts:
+    """What makes streaks.
+
+    Attributes
+    ----------
+    metal, cement : ndarray of bool
+        On the scan's grid.
+    metal_hu : float
+        Brightness of the metal; cement counts as the share of it that it reaches.
+    """
+
+    metal: BoolArray
+    cement: BoolArray
+    metal_hu: float
+
+    def box(self, geometry: VoxelGeometry) -> Box | None:
+        """Planes with metal, rows and columns with metal or cement in them."""
+        planes = box_around(self.metal, geometry, geometry.spacing_mm[0])
+        if planes is None:
+            return None
+        near = self.metal[planes[0]] | self.cement[planes[0]]
+        rows, columns = (
+            np.flatnonzero(near.any(axis=others)) for others in ((0, 2), (0, 1))
+        )
+        margin = 2
+        return (
+            planes[0],
+            slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
+            slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+        )
+
+    def density(self, hu: HUArray, box: Box) -> Float32Array:
+        """Share of metal in the voxels of a box, cement as diluted metal."""
+        share = self.metal[box].astype(np.float32)
+        diluted = self.cement[box] & ~self.metal[box]
+        bright = hu[box][diluted].astype(np.float32) / np.float32(self.metal_hu)
+        share[diluted] = np.clip(bright, 0.0, 1.0)
+        smooth: Float32Array = ndimage.gaussian_filter(
+            share, PARTIAL_VOXELS, mode="nearest"
+        )
+        return smooth
+
+
+PARTIAL_VOXELS = 0.6
+"""Smoothing, in voxels, that turns a mask into shares of voxels [ours]: steps of whole
+voxels in the ways of rays would be seen as streaks of their own."""
+
+LEAST_SHARE = 0.02
 
 
 def cast_shadow(
-    hu: HUArray, metal: BoolArray, geometry: VoxelGeometry, blur_mm: float
+    hu: HUArray, parts: HardParts, geometry: VoxelGeometry, blur_mm: float
 ) -> MetalShadow | None:
     """Project metal and trunk, and filter the terms.
 
     Parameters
     ----------
-    hu, metal
-        Scan and its metal on one grid.
+    hu
+        The scan.
+    parts
+        Its metal and cement on the same grid.
     blur_mm
         Blur of the scan in the plane (standard deviation).
 
@@ -97,15 +182,18 @@ def cast_shadow(
     MetalShadow or None
         None without metal.
     """
-    box = box_around(metal, geometry, 0.0)
+    box = parts.box(geometry)
     if box is None:
         return None
+    density = parts.density(hu, box)
     planes = np.arange(box[0].start, box[0].stop)
     _, dy, dx = geometry.spacing_mm
     # The detector need not be wider than the metal's shadow: the rest has no error.
     first = np.array([box[1].start * dy, box[2].start * dx])
-    last = np.array([(box[1].stop - 1) * dy, (box[2].stop - 1) * dx])
-    centre, size_mm = 0.5 * (first + last), last - first
+    size_mm = np.array(
+        [(density.shape[1] - 1) * dy, (density.shape[2] - 1) * dx], dtype=float
+    )
+    centre = first + 0.5 * size_mm
     width_mm = float(np.hypot(*size_mm)) + 2.0 * REACH_MM
     bins = int(np.ceil(width_mm / BIN_MM)) + 2
     kernel = _ramp(bins, blur_mm)
@@ -114,10 +202,15 @@ def cast_shadow(
     for k, plane in enumerate(planes):
         if k % TISSUE_STEP == 0:
             tissue = _trunk(hu[plane], dy, dx, centre, bins) / TISSUE_UNIT_MM
-        rows, columns = np.nonzero(metal[plane])
+        rows, columns = np.nonzero(density[k] > LEAST_SHARE)
         if rows.size == 0:
             continue
-        way = _project(rows * dy - centre[0], columns * dx - centre[1], bins)
+        way = _project(
+            rows * dy - 0.5 * size_mm[0],
+            columns * dx - 0.5 * size_mm[1],
+            bins,
+            density[k][rows, columns],
+        )
         way *= dy * dx / BIN_MM / METAL_UNIT_MM
         for term, error in enumerate((way**2, way**3, way * tissue)):
             spectrum = np.fft.rfft(error, 2 * bins, axis=1) * kernel
@@ -146,18 +239,26 @@ def _trunk(
     return smooth
 
 
-def _project(row_mm: FloatArray, column_mm: FloatArray, bins: int) -> FloatArray:
-    """Count points per view and bin, split between the two nearest bins."""
+def _project(
+    row_mm: FloatArray,
+    column_mm: FloatArray,
+    bins: int,
+    share: Float32Array | None = None,
+) -> FloatArray:
+    """Add up points per view and bin, split between the two nearest bins.
+
+    ``share`` is what a point counts; 1 if None.
+    """
     total = np.zeros((VIEWS, bins))
+    weight = np.ones(row_mm.size) if share is None else share.astype(float)
     for view, angle in enumerate(np.pi * np.arange(VIEWS) / VIEWS):
         place = (column_mm * np.cos(angle) + row_mm * np.sin(angle)) / BIN_MM
         place += 0.5 * (bins - 1)
         low = np.floor(place).astype(np.int_)
-        part = place - low
         inside = (low >= 0) & (low < bins - 1)
-        low, part = low[inside], part[inside]
-        total[view] += np.bincount(low, 1.0 - part, bins)
-        total[view] += np.bincount(low + 1, part, bins)
+        low, part, counts = low[inside], (place - low)[inside], weight[inside]
+        total[view] += np.bincount(low, (1.0 - part) * counts, bins)
+        total[view] += np.bincount(low + 1, part * counts, bins)
     return total
 
 

@@ -52,7 +52,10 @@ def add_lucency(
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, spine.labels, whole)
     slice_mm = max(ct.spacing_mm[0], ct.acquisition.slice_thickness_mm or 0.0)
-    found = measure_lucency(LucencyScan(region, materials, slice_mm), models, settings)
+    scan = LucencyScan(
+        region, materials, slice_mm, ct.clipped_at_hu, ct.acquisition.kvp
+    )
+    found = measure_lucency(scan, models, settings)
     for model, one in zip(models, found, strict=True):
         if one.surface is not None:
             _paint(region, materials, model, one.surface)

@@ -7,7 +7,6 @@ on the voxels of the flank, where they weigh far more than any tissue. Blur diff
 the plane of the slices and across them: kernel there, slice profile here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +40,6 @@ TISSUE_SPREAD_HU = 100.0
 """Tissue beside a shaft differs by about this much."""
 
 LEAST_VOXELS = 100
-
-OWN_BLUR_MM = 0.9
-"""Nearer to a shaft the shape of streaks is that of the metal itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,6 @@ def without_shaft(
     screw: ScrewModel,
     tissue: BoolArray,
     part_mm: tuple[float, float],
-    streak: Callable[[FloatArray], FloatArray] | None = None,
 ) -> TissueBeside:
     """Take a shaft's metal off the voxels around it.
 
@@ -109,9 +104,6 @@ def without_shaft(
         Voxels outside all metal and cement.
     part_mm
         The part of the axis whose flank is used to refine surface and blur.
-    streak
-        HU that streaks add at points; beside a shaft in the plane of the slices they
-        are as strong as the flank itself. They stay in the result.
     """
     flank = _Flank.of(region, screw, part_mm)
     start = np.zeros(PARAMETERS)
@@ -122,8 +114,6 @@ def without_shaft(
     found = start
     if used.sum() >= LEAST_VOXELS:
         value = region.hu[used].astype(float)
-        if streak is not None:
-            value -= streak(flank.beside(region, used))
         found = _refined(flank.part(used), metal[used], value)
         metal = flank.metal_hu(found)
     weight = (metal < MOST_METAL_HU).astype(np.float32)
@@ -198,16 +188,6 @@ class _Flank:
             (self.outwards[0][used], self.outwards[1][used]),
             self.end[used],
         )
-
-    def beside(self, region: ScanRegion, used: BoolArray) -> FloatArray:
-        """Give positions of voxels, moved out to where streaks are no longer metal."""
-        points = region.geometry.index_to_lps(np.argwhere(used).astype(float))
-        moved = np.maximum(OWN_BLUR_MM - self.outside_mm[used], 0.0)
-        for along, axis in zip(
-            self.outwards, self.screw.axis.cross_vectors(), strict=True
-        ):
-            points = points + (moved * along[used])[:, None] * axis
-        return points
 
     def blur(self, change: FloatArray) -> EdgeBlur:
         """Blur with a change of the parameters."""

@@ -25,6 +25,11 @@ EDIT_UNCERTAINTY = 0.15
 """Relative standard uncertainty of what a reader's hand adds or removes: repeated
 outlines of the same cement differ by about so much [our choice]."""
 
+EDITED_RIM = NotAssessedEntry(
+    reason="the cement was edited; its rim was not looked at again"
+)
+"""Of cement whose surface is no longer the one that was measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recount:
@@ -73,7 +78,11 @@ def with_differences(
         entry = state.vertebra(level)
         leaks = tuple(_leak(leak, state, recount) for leak in entry.leaks)
         changed = entry.model_copy(
-            update={"leaks": leaks, "cement": _cement(entry, leaks, recount, context)}
+            update={
+                "leaks": leaks,
+                "cement": _cement(entry, leaks, recount, context),
+                "cement_rim": EDITED_RIM,
+            }
         )
         state = state.with_vertebra(changed)
     screws = tuple(

@@ -135,6 +135,7 @@ def _vertebra(
 ) -> VertebraEntry:
     decision = state.decision(FindingId("vertebra", entry.level))
     cement: CementEntry | NotAssessedEntry = entry.cement
+    rim = entry.cement_rim
     kept: list[LeakEntry] = []
     for leak in entry.leaks:
         verdict = state.decision(FindingId("leak", leak.id))
@@ -144,12 +145,14 @@ def _vertebra(
             kept.append(leak.model_copy(update={"id": ids["leak", leak.id]}))
     if decision.decision == "rejected":
         cement = NotAssessedEntry(reason=f"rejected by the reader: {decision.reason}")
+        rim = cement
     renamed = entry.level in state.level_names
     return entry.model_copy(
         update={
             "level": ids["vertebra", entry.level],
             "level_confidence": 1.0 if renamed else entry.level_confidence,
             "cement": cement,
+            "cement_rim": rim,
             "leaks": tuple(kept),
         }
     )
