@@ -1,5 +1,7 @@
 """Implants beside the outlined spine are told; those of outlined vertebrae are not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,19 @@ def test_bone_alone_is_not_told() -> None:
     phantom = build_phantom(("L3", "L2"))
     found = measure_augmentation(phantom.ct, without(phantom, "L2"))
     assert CODE not in {notice.code for notice in found.notices}
+
+
+@pytest.mark.parametrize(("thick_mm", "told"), [(2.0, False), (8.0, True)])
+def test_a_dense_plate_is_cortex_and_no_implant(thick_mm: float, told: bool) -> None:
+    phantom = build_phantom(("L3", "L2"))
+    missed = phantom.spine.vertebra("L2").frame
+    voxels = np.indices(phantom.ct.geometry.shape).reshape(3, -1).T
+    local = missed.to_local_mm(phantom.ct.geometry.index_to_lps(voxels.astype(float)))
+    plate = (np.abs(local) <= (10.0, 0.5 * thick_mm, 10.0)).all(axis=1)
+    hu = phantom.ct.hu.copy()
+    hu[plate.reshape(hu.shape)] = 1500
+    materials = np.zeros(hu.shape, np.uint8)
+    found = dense_beyond(
+        replace(phantom.ct, hu=hu), without(phantom, "L2"), materials, (CEMENT,)
+    )
+    assert bool(found) is told

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from cemscope.segmentation.scan_region import FloatArray, box_of, within_mm
 from cemscope.spine import Spine, Vertebra
@@ -19,6 +20,9 @@ about 1,000 HU in thin slices)."""
 
 LEAST_VOLUME_ML = 0.3
 """Less may be an osteophyte or a calcified vessel [our choice]."""
+
+CORE_MM, LEAST_CORE_ML = 1.5, 0.03
+"""Cortex is a thin plate; shafts and cement hold matter so deep below the surface."""
 
 REACH_MM = 60.0
 """So far along its axis beyond an outlined body the next one is looked for: a disc and
@@ -115,6 +119,9 @@ def _beyond(
     last: Vertebra,
     below: bool,
 ) -> DenseBeyond | None:
+    if not last.complete:
+        # The scan ends there, or the sacrum begins.
+        return None
     sign = -1.0 if below else 1.0
     body = np.argwhere(spine.labels.labels == last.level.number)
     if not len(body):
@@ -140,8 +147,13 @@ def _beyond(
     inside = (np.abs(local[:, 0]) <= LEFT_MM) & (sign * local[:, 2] >= first_mm)
     inside &= sign * local[:, 2] <= first_mm + REACH_MM
     inside &= (local[:, 1] >= -ANTERIOR_MM) & (local[:, 1] <= POSTERIOR_MM)
-    volume_ml = float(inside.sum()) * ct.geometry.voxel_volume_mm3 / MM3_PER_ML
+    voxel_ml = ct.geometry.voxel_volume_mm3 / MM3_PER_ML
+    volume_ml = float(inside.sum()) * voxel_ml
     if volume_ml < LEAST_VOLUME_ML:
+        return None
+    depth_mm = ndimage.distance_transform_edt(dense, sampling=ct.geometry.spacing_mm)
+    deep = depth_mm[tuple((index[inside] - low).T)] >= CORE_MM
+    if float(deep.sum()) * voxel_ml < LEAST_CORE_ML:
         return None
     centre = ct.geometry.index_to_lps(index[inside].astype(float)).mean(axis=0)
     x, y, z = (float(v) for v in centre)
