@@ -184,15 +184,16 @@ class AxisFit:
         """Expect a depth of the thread, over the outer radius."""
         return expected_groove(self.sections, self.bare(), self.levels_hu, self.region)
 
-    def contour(self, blur_mm: float) -> ShaftContour:
-        """Contour of the bare planes where streaks disturb it least."""
+    def contour(self, blur_mm: float, level_hu: float | None = None) -> ShaftContour:
+        """Contour of the bare planes where streaks disturb it least.
+
+        Read where the edges were, or at one level in all planes.
+        """
+        levels = self.levels_hu
+        if level_hu is not None:
+            levels = np.full_like(levels, level_hu)
         return read_contour(
-            self.sections,
-            self.bare(),
-            self.axis,
-            self.region.geometry,
-            self.levels_hu,
-            blur_mm,
+            self.sections, self.bare(), self.axis, self.region.geometry, levels, blur_mm
         )
 
 

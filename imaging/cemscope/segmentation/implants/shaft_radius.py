@@ -136,6 +136,15 @@ def _shaft(
         inside_mm = shaft.sigma_mm**2 / (2.0 * max(contour.radius_mm, 1.0))
         seen = crest_radius_mm(contour.radius_mm + inside_mm, groove)
         apart = 0.3 * abs(seen - shaft.radius_mm)
+        if contour.level_hu > HALF_SEEN_SHARE * shaft.metal_hu:
+            # Edges were read at the ceiling, as if it hid the shaft's brightness, but
+            # the flank says that it does not: anything between the two may be true.
+            hidden = contour.outer_radius_mm(metals.likely_hu, USUAL_BESIDE_HU, groove)
+            half_hu = 0.5 * (shaft.metal_hu + USUAL_BESIDE_HU)
+            contour = fit.contour(blur_mm, half_hu)
+            open_mm = crest_radius_mm(contour.radius_mm + inside_mm, groove)
+            seen = 0.5 * (hidden + open_mm)
+            apart = abs(hidden - open_mm) / float(np.sqrt(12.0))
         if seen < HOLLOW_SHARE * shaft.radius_mm:
             seen = shaft.radius_mm  # the contour of a bore or a single wall
         return replace(
@@ -174,6 +183,10 @@ def _shaft(
 
 METAL_UNSURE = 0.2
 """Relative standard uncertainty of what clipped metal reads at its edge [ours]."""
+
+HALF_SEEN_SHARE = 0.75
+"""An edge that was read above this share of a shaft's brightness is not its half value.
+"""
 
 HOLLOW_SHARE = 0.7
 """A contour this much narrower than the profile is not that of the whole shaft."""
