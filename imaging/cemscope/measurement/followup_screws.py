@@ -108,10 +108,14 @@ class _Path:
         head_error = float(np.sqrt(2.0) * settings.head_error_mm)
         tip_error = _tip_error_mm(before, after, settings)
         tip_along = (tip - before.tip_mm, tip_error)
+        head_along = (head, head_error)
         grown = abs(after.tip_mm - before.tip_mm)
         if grown > NORMAL_95 * np.hypot(tip_error, head_error):
-            # A screw keeps its length: one of the tips was not seen where it is.
-            tip_along = (head, head_error)
+            # A screw keeps its length: one end was not seen where it is, and nothing
+            # tells which. The smaller movement is told, and reaches to the other.
+            least, most = sorted((tip_along, head_along), key=lambda end: abs(end[0]))
+            doubt = abs(most[0] - least[0]) / NORMAL_95
+            tip_along = head_along = (least[0], float(np.hypot(least[1], doubt)))
         fitted = fitted_pose(before, after, pose)
         forward = (
             after.axis.forward if shaft is None else shaft.pose.turned(axis.forward)
@@ -124,7 +128,7 @@ class _Path:
             fitted,
             settings.fit_error_mm if shaft is None else settings.axis_error_mm,
             tip_along,
-            (head, head_error),
+            head_along,
         )
 
     def turn_deviation_deg(self, axis: FloatArray) -> float:

@@ -40,6 +40,10 @@ SIZE_PRICE, LED_SIZE_PRICE = 0.0008, 0.008
 """Price per mm squared off the usual half width: of any body, and off that of trusted
 neighbours, from which a half width differs by 2 mm at most (Panjabi 1991, 1992)."""
 
+DEPTH_SHARE_PRICE = 0.3
+"""Price of the squared difference of depth over width, of any body; beside trusted
+neighbours half the depth is held as half the width is."""
+
 SHIFT_PRICE = 0.002
 """Price per mm squared of a shift off the first axis."""
 
@@ -112,16 +116,18 @@ def fit_outline(
         Size that is expected; a lumbar body if None.
     """
     half_width, depth_share, price = USUAL_HALF_WIDTH_MM, USUAL_DEPTH_SHARE, SIZE_PRICE
+    share_price = DEPTH_SHARE_PRICE
     if usual is not None:
         half_width, price = usual.half_width_mm, LED_SIZE_PRICE
         depth_share = usual.half_depth_mm / half_width
+        share_price = LED_SIZE_PRICE * half_width**2
     share = np.array(list(itertools.product(HALF_WIDTHS_MM, DEPTH_SHARES)))
     shapes = usual_radius_mm(share[:, 0], share[:, 0] * share[:, 1])
     step = WALL_RADII_MM[1] - WALL_RADII_MM[0]
     rows = np.arange(len(WALL_ANGLES_RAD))[None, :]
     total = weight / max(float(weight.sum()), 1e-6)
     size_price = price * (share[:, 0] - half_width) ** 2
-    size_price += 0.3 * (share[:, 1] - depth_share) ** 2
+    size_price += share_price * (share[:, 1] - depth_share) ** 2
     best = BodyOutline(half_width, half_width * depth_share, 0.0, 0.0, 0.0)
     best_score = -np.inf
     for left, back in itertools.product(SHIFTS_LEFT_MM, SHIFTS_BACK_MM):
