@@ -169,7 +169,12 @@ def main(arguments: list[str] | None = None) -> int:
         f"leaks >= {LEAST_LEAK_ML} mL: {seen} of {len(leaks)} found, type right in "
         f"{right}; {false_leaks} at levels without one"
     )
-    print(f"names right: {sum(row.level == row.named for row in rows)} of {len(rows)}")
+    names = [row.named for row in rows]
+    told = sum(row.level == row.named for row in rows)
+    declined = sum(name == "-" or name.startswith("V") for name in names)
+    print(
+        f"names: {told} right, {declined} declined, {len(rows) - told - declined} wrong"
+    )
     tips, widths = ([abs(e[k]) for e in screws] or [0.0] for k in (0, 1))
     print(
         f"screws: {len(screws)} of {drawn} found, {invented} invented; tip median "

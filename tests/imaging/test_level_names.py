@@ -12,9 +12,11 @@ from cemscope.segmentation.levels.level_landmarks import (
     SideLandmarks,
 )
 from cemscope.segmentation.levels.level_names import (
+    LevelNames,
     LevelSettings,
     name_levels,
     sacral_indices,
+    unless_doubtful,
 )
 
 SETTINGS = LevelSettings()
@@ -379,3 +381,22 @@ def test_anchor_does_not_hide_a_broken_row():
 )
 def test_the_sacrum_is_no_lowest_vertebra(marks, sacral):
     assert sacral_indices(landmarks(marks), SETTINGS) == sacral
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "lowest", "confidence"),
+    [
+        ((False, False, False), "S1", 0.8),
+        ((False, True, True), "S1", 0.8),
+        ((True, False, False), "V1", 0.0),
+    ],
+)
+def test_names_do_not_rest_on_a_sacrum_with_a_doubtful_outline(
+    doubtful: tuple[bool, ...], lowest: str, confidence: float
+) -> None:
+    told = tuple(VertebraLevel(name) for name in ("S1", "L5", "L4"))
+    names = unless_doubtful(LevelNames(told, 0.8, ()), doubtful)
+    assert names.levels[0] == VertebraLevel(lowest)
+    assert names.confidence == confidence
+    codes = [notice.code for notice in names.notices]
+    assert codes == ([] if lowest == "S1" else ["levels_not_told"])

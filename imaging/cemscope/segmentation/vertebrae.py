@@ -37,6 +37,7 @@ from cemscope.segmentation.levels.level_names import (
     LevelSettings,
     name_levels,
     sacral_indices,
+    unless_doubtful,
 )
 from cemscope.segmentation.levels.unfollowed_spine import goes_on_beyond
 from cemscope.segmentation.worker_threads import side_by_side
@@ -194,7 +195,9 @@ def _names(
     landmarks = tuple(body.landmarks for body in found.bodies)
     margins = tuple(body.chain_margin for body in found.bodies)
     if anchor is None:
-        return name_levels(landmarks, settings.levels, chain_margins=margins)
+        names = name_levels(landmarks, settings.levels, chain_margins=margins)
+        checks = settings.surfaces.checks
+        return unless_doubtful(names, [bool(b.doubts(checks)) for b in found.bodies])
     if anchor.point_lps_mm is not None:
         index = _body_at(np.array(anchor.point_lps_mm), found, arches)
     else:

@@ -191,6 +191,27 @@ def name_levels(
     return LevelNames(levels, round(confidence, 2), notices)
 
 
+def unless_doubtful(names: LevelNames, doubtful: Sequence[bool]) -> LevelNames:
+    """Decline names that rest on a first sacral segment with a doubtful outline.
+
+    The sacrum is told by what lies beside a body, in the scale of its own width. An
+    outline that shrank to the cement of a lumbar body shows bone there, as alae.
+
+    Parameters
+    ----------
+    names
+        As told by the landmarks.
+    doubtful
+        Per vertebra, whether its outline is.
+    """
+    for level, doubt in zip(names.levels, doubtful, strict=True):
+        if doubt and level is not None and level.name == "S1":
+            reason = "the outline of what may be the sacrum is doubtful"
+            relative = tuple(VertebraLevel(f"V{k + 1}") for k in range(len(doubtful)))
+            return LevelNames(relative, 0.0, (level_notices.not_told(reason),))
+    return names
+
+
 def sacral_indices(
     landmarks: tuple[LevelLandmarks, ...], settings: LevelSettings
 ) -> frozenset[int]:
