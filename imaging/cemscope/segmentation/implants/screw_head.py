@@ -51,6 +51,8 @@ def find_head(fit: AxisFit) -> HeadEstimate:
                 end is not None and (end - index) * AXIAL_STEP_MM > _BEHIND_CEMENT_MM
             ):
                 neck, end = int(index), None
+            elif end is not None and (end - index) * AXIAL_STEP_MM <= _WITHIN_HEAD_MM:
+                end = None
         elif neck is not None and end is None:
             end = int(index)
         if dark[index]:
@@ -75,6 +77,10 @@ DARK_SHARE = 0.35
 
 _BEHIND_CEMENT_MM = 4.0
 """A shaft that is narrow again for this length behind a wide part had cement there."""
+
+_WITHIN_HEAD_MM = 1.5
+"""A wide part that is narrow for no more than this goes on: edges inside a head, of its
+rod or socket, show on extended scales."""
 
 _USUAL_HEAD_MM = 9.0
 
