@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cemscope.segmentation.scan_region import FloatArray, box_of, within_mm
+from cemscope.segmentation.ct_grid import box_corners, voxel_box
+from cemscope.segmentation.scan_region import Box, FloatArray, within_mm
 from cemscope.spine import Spine, Vertebra
 from cemscope.volume import BoolArray, CTVolume, LabelArray, Notice
 
 DENSE_HU = 1000.0
 """Cement and metal read more; bone of a body hardly does (cortex of the spine: up to
-about 1,000 HU in thin slices)."""
+about 1,000 HU in thin slices) [our choice]."""
 
 LEAST_VOLUME_ML = 0.3
 """Less may be an osteophyte or a calcified vessel [our choice]."""
@@ -30,6 +31,10 @@ a lumbar body are 45 mm together."""
 
 LEFT_MM, ANTERIOR_MM, POSTERIOR_MM = 25.0, 25.0, 15.0
 """Room of the next body around the axis of the last one. Rods and heads lie behind."""
+
+BODY_MM = np.array([40.0, 40.0, 30.0])
+BODY_MM.setflags(write=False)
+"""Half the extent of a large body with margin (left, posterior, superior)."""
 
 GAP_MM = 4.0
 """Cement that reaches into the disc belongs to the body that is outlined."""
@@ -122,42 +127,51 @@ def _beyond(
     if not last.complete:
         # The scan ends there, or the sacrum begins.
         return None
+    frame = last.frame
+    axes = np.array([frame.left, frame.posterior, frame.superior])
     sign = -1.0 if below else 1.0
-    body = np.argwhere(spine.labels.labels == last.level.number)
+    around = voxel_box(ct.geometry, box_corners(frame.origin_lps_mm, axes, BODY_MM))
+    if around is None:
+        return None
+    body = _in_box(spine.labels.labels[around] == last.level.number, around)
     if not len(body):
         return None
     heights = sign * _local(ct, last, body)[:, 2]
     first_mm = float(np.quantile(heights, 0.98)) + GAP_MM
-    lateral, depth = (-LEFT_MM, LEFT_MM), (-ANTERIOR_MM, POSTERIOR_MM)
-    along = (sign * first_mm, sign * (first_mm + REACH_MM))
-    corners = [(x, y, z) for x in lateral for y in depth for z in along]
-    at = ct.geometry.lps_to_index(last.frame.to_lps_mm(np.array(corners)))
-    last_index = np.array(ct.geometry.shape) - 1
-    low = np.clip(np.floor(at.min(axis=0)).astype(int), 0, last_index)
-    high = np.clip(np.ceil(at.max(axis=0)).astype(int), 0, last_index)
-    box = box_of(low, high + 1)
+    middle_mm = np.array(
+        [0.0, (POSTERIOR_MM - ANTERIOR_MM) / 2, sign * (first_mm + REACH_MM / 2)]
+    )
+    half_mm = np.array([LEFT_MM, (ANTERIOR_MM + POSTERIOR_MM) / 2, REACH_MM / 2])
+    corners = box_corners(frame.to_lps_mm(middle_mm), axes, half_mm)
+    box = voxel_box(ct.geometry, corners)
+    if box is None:
+        return None
     dense: BoolArray = ct.hu[box] >= DENSE_HU
     if not dense.any():
         return None
     known = np.isin(materials[box], measured)
     if known.any():
         dense &= ~within_mm(known, BLOOM_MM, ct.geometry.spacing_mm)
-    index = np.argwhere(dense & (spine.labels.labels[box] == 0)) + low
-    local = _local(ct, last, index)
-    inside = (np.abs(local[:, 0]) <= LEFT_MM) & (sign * local[:, 2] >= first_mm)
-    inside &= sign * local[:, 2] <= first_mm + REACH_MM
-    inside &= (local[:, 1] >= -ANTERIOR_MM) & (local[:, 1] <= POSTERIOR_MM)
+    index = _in_box(dense & (spine.labels.labels[box] == 0), box)
+    inside = (np.abs(_local(ct, last, index) - middle_mm) <= half_mm).all(axis=1)
     voxel_ml = ct.geometry.voxel_volume_mm3 / MM3_PER_ML
     volume_ml = float(inside.sum()) * voxel_ml
     if volume_ml < LEAST_VOLUME_ML:
         return None
     depth_mm = ndimage.distance_transform_edt(dense, sampling=ct.geometry.spacing_mm)
-    deep = depth_mm[tuple((index[inside] - low).T)] >= CORE_MM
+    start = [part.start for part in box]
+    deep = depth_mm[tuple((index[inside] - start).T)] >= CORE_MM
     if float(deep.sum()) * voxel_ml < LEAST_CORE_ML:
         return None
     centre = ct.geometry.index_to_lps(index[inside].astype(float)).mean(axis=0)
     x, y, z = (float(v) for v in centre)
     return DenseBeyond(last.level.name, below, volume_ml, (x, y, z))
+
+
+def _in_box(mask: BoolArray, box: Box) -> npt.NDArray[np.int_]:
+    """Give the indices on the whole grid of a mask's voxels in a box."""
+    found: npt.NDArray[np.int_] = np.argwhere(mask) + [part.start for part in box]
+    return found
 
 
 def _local(ct: CTVolume, vertebra: Vertebra, index: npt.NDArray[np.int_]) -> FloatArray:
