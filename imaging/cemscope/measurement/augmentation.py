@@ -53,6 +53,7 @@ from cemscope.measurement.total_cement import (
     total_notices,
 )
 from cemscope.segmentation.cement.cement import find_cement
+from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.cement_settings import CementSettings
 from cemscope.segmentation.implants.metal import (
     MetalSettings,
@@ -196,9 +197,7 @@ def measure_augmentation(
         + beyond_notices(ct, spine, materials, (CEMENT, LEAK, SCREW)),
         found.models,
         surfaces,
-        measure_cement_rims(
-            ct, spine, materials, _blur_mm(found.models), settings.lucency
-        ),
+        measure_cement_rims(ct, spine, materials, found.blur_mm, settings.lucency),
     )
 
 
@@ -211,6 +210,7 @@ class _RegionResult:
     metal: tuple[MetalVolume, ...]
     notices: tuple[Notice, ...]
     models: tuple[ScrewModel, ...]
+    blur_mm: float
     known: SpinalCement
 
 
@@ -260,8 +260,8 @@ def _measure_region(
     measured: tuple[CementVolume | NotAssessed | None, ...] = (None,) * len(names)
     refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
     doubts = shaft_doubts(screws, spine, level)
+    blur_mm = _blur_mm(level, screws)
     if level is not None:
-        blur_mm = level.blur_mm or _blur_mm(screws)
         quality = ImageQuality(blur_mm, levels.noise_hu, ct.clipped_at_hu)
         for part in found.parts:
             fractions = map_fractions(part, level, levels, quality, settings.cement)
@@ -321,6 +321,7 @@ def _measure_region(
         + tuple(search.notices)
         + cut_notices(spine, measured),
         screws,
+        blur_mm,
         SpinalCement(
             region,
             materials > 0,
@@ -340,8 +341,10 @@ def _inner(inner: ScanRegion, outer: ScanRegion) -> Box:
     return parts[0], parts[1], parts[2]
 
 
-def _blur_mm(screws: tuple[ScrewModel, ...]) -> float:
-    """Blur of the scan: from the flanks of the shafts, else the usual one."""
+def _blur_mm(level: CementLevel | None, screws: tuple[ScrewModel, ...]) -> float:
+    """Blur of the scan: from flanks of cement, else of the shafts, else the usual."""
+    if level is not None and level.blur_mm is not None:
+        return level.blur_mm
     if not screws:
         return TYPICAL_BLUR_SIGMA_MM
     return float(np.median([screw.shaft.sigma_mm for screw in screws]))

@@ -36,12 +36,14 @@ from cemscope.measurement.lucency_widths import (
     WidthSettings,
     weigh_widths,
 )
+from cemscope.measurement.marrow_level import TEXTURE_SHARE, marrow_of
+from cemscope.resampling import label_boxes
 from cemscope.segmentation.implants.screw_profile import (
     TYPICAL_BLUR_SIGMA_MM,
     ShaftProfile,
 )
-from cemscope.segmentation.scan_region import FloatArray, ScanRegion, box_around
-from cemscope.spine import Spine, Vertebra
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion, widened
+from cemscope.spine import Spine
 from cemscope.volume import CTVolume, LabelArray
 
 MARGIN_MM = 8.0
@@ -62,7 +64,8 @@ METAL_MM = 5.0
 LEAST_SEEN_MM2 = 100.0
 """A seen surface smaller than a disc of 11 mm tells too little [ours]."""
 
-MARROW_AWAY_MM, SURFACE_AWAY_MM = 5.0, 3.0
+LEFT_HU = 15.0
+"""What streaks leave beside cement without metal near by [ours]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,33 +103,28 @@ def measure_cement_rims(
     """
     settings = settings or LucencySettings()
     slice_mm = max(ct.spacing_mm[0], ct.acquisition.slice_thickness_mm or 0.0)
+    boxes = label_boxes(spine.labels.labels)
     found = []
     for vertebra in spine.vertebrae:
         rim: CementRim | NotAssessed
+        body = boxes.get(vertebra.level.number)
         if slice_mm > settings.thickest_slice_mm + 1e-3:
             rim = NotAssessed(
                 f"slices of {slice_mm:.2f} mm; a rim of 1 mm needs "
                 f"{settings.thickest_slice_mm:.1f} mm or less"
             )
+        elif body is None:
+            rim = NotAssessed("the body of this vertebra is not outlined")
         else:
-            rim = _rim(ct, spine, materials, vertebra, (blur_mm, settings))
+            box = widened(body, MARGIN_MM, ct.geometry)
+            rim = rim_of(
+                ScanRegion.of_box(ct, spine.labels, box),
+                materials[box],
+                vertebra.level.number,
+                (blur_mm, settings),
+            )
         found.append(RimOfVertebra(vertebra.level.name, rim))
     return tuple(found)
-
-
-def _rim(
-    ct: CTVolume,
-    spine: Spine,
-    materials: LabelArray,
-    vertebra: Vertebra,
-    how: tuple[float, LucencySettings],
-) -> CementRim | NotAssessed:
-    number = vertebra.level.number
-    body = box_around(spine.labels.labels == number, ct.geometry, MARGIN_MM)
-    if body is None:
-        return NotAssessed("the body of this vertebra is not outlined")
-    region = ScanRegion.of_box(ct, spine.labels, body)
-    return rim_of(region, materials[body], number, how)
 
 
 def rim_of(
@@ -153,9 +151,10 @@ def rim_of(
     within = (materials == CEMENT) & (region.labels == number)
     if within.sum() < LEAST_VOXELS:
         return NotAssessed("there is no cement in the body to have a rim")
-    levels = _levels(region, materials, number)
-    if levels is None:
+    marrow = marrow_of(region, materials, number)
+    if marrow is None:
         return NotAssessed("no bone of this vertebra is seen away from the implants")
+    levels = BoneLevels(marrow[0], TEXTURE_SHARE * marrow[1], LEFT_HU)
     if levels.marrow_hu - settings.widths.gap_hu < settings.least_contrast_hu:
         return NotAssessed(f"marrow of {levels.marrow_hu:.0f} HU is as dark as a gap")
     surface = cement_surface(within, cement, region)
@@ -342,6 +341,8 @@ def _profiles(
 
 
 CEMENT_RADIUS_MM = 6.0
+"""Usual radius of a lump of cement: how far blur moves its half value inwards."""
+
 CLEAR_HU = 300.0
 """Cement stands out by this much, or its surface is not seen."""
 
@@ -357,25 +358,3 @@ def _at(
         values, where, order=order, mode="nearest"
     )
     return found
-
-
-def _levels(
-    region: ScanRegion, materials: LabelArray, number: int
-) -> BoneLevels | None:
-    """Marrow of the body away from implants and surface."""
-    spacing = region.geometry.spacing_mm
-    body = region.labels == number
-    depth = ndimage.distance_transform_edt(body, sampling=spacing)
-    inside = depth >= min(SURFACE_AWAY_MM, 0.5 * float(depth.max()))
-    implants = (materials > 0) & (materials <= OTHER_METAL)
-    away = ndimage.distance_transform_edt(~implants, sampling=spacing)
-    inside &= away >= MARROW_AWAY_MM
-    if inside.sum() < LEAST_MARROW_VOXELS:
-        return None
-    values = region.hu[inside].astype(np.float64)
-    middle = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - middle)))
-    return BoneLevels(middle, NOISE_SHARE * spread, LEFT_HU)
-
-
-LEAST_MARROW_VOXELS, NOISE_SHARE, LEFT_HU = 200, 0.35, 15.0

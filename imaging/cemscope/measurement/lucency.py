@@ -9,7 +9,6 @@ import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, LucencyGrade, NotAssessed
@@ -29,11 +28,12 @@ from cemscope.measurement.lucency_widths import (
     posterior,
     weigh_widths,
 )
+from cemscope.measurement.marrow_level import TEXTURE_SHARE, marrow_of
 from cemscope.measurement.shaft_fit import BRIGHT_SPREAD
 from cemscope.measurement.shaft_flank import ExpectedMetal
 from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import ScanRegion, box_around
+from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.volume import LabelArray
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,10 @@ def measure_lucency(
             f"{settings.thickest_slice_mm:.1f} mm or less"
         )
         return tuple(ScrewLucency(reason, None) for _ in screws)
-    marrow = [_marrow(scan.region, scan.materials, screw) for screw in screws]
+    marrow = [
+        marrow_of(scan.region, scan.materials, VertebraLevel(screw.level).number)
+        for screw in screws
+    ]
     metal = expected_metal(scan, screws)
     cleaned = clean_profiles(
         scan.region, scan.materials, screws, settings.profiles, metal
@@ -156,7 +159,7 @@ def _screw_lucency(
         return ScrewLucency(NotAssessed(vague), None)
     profiles, screw = cleaned.profiles, cleaned.screw
     left = _streak_hu(profiles, marrow[0])
-    levels = BoneLevels(marrow[0], 0.35 * marrow[1], left)
+    levels = BoneLevels(marrow[0], TEXTURE_SHARE * marrow[1], left)
     evidence = weigh_widths(cleaned, screw.shaft, levels, settings.widths)
     joint = strongest_gap(evidence, profiles.state == CellState.SEEN, settings.joint)
     told = joint.strength >= settings.joint.least_evidence
@@ -281,31 +284,3 @@ LASTING_SHARE = 0.5
 """Part of what lasts along a shaft that is streak; the rest is denser bone [ours]."""
 
 LEAST_STREAK_HU, MOST_STREAK_HU = 15.0, 500.0
-
-
-def _marrow(
-    region: ScanRegion, materials: LabelArray, screw: ScrewModel
-) -> tuple[float, float] | None:
-    """Median and deviation of the vertebra's marrow away from implants and surface."""
-    number = VertebraLevel(screw.level).number
-    box = box_around(region.labels == number, region.geometry, 2.0)
-    if box is None:
-        return None
-    spacing = region.geometry.spacing_mm
-    body = region.labels[box] == number
-    depth = ndimage.distance_transform_edt(body, sampling=spacing)
-    inside = depth >= min(SURFACE_MM, 0.5 * float(depth.max()))
-    implants = materials[box] > 0
-    if implants.any():
-        away = ndimage.distance_transform_edt(~implants, sampling=spacing)
-        inside &= away >= IMPLANT_MM
-    if inside.sum() < LEAST_VOXELS:
-        return None
-    values = region.hu[box][inside].astype(np.float64)
-    middle = float(np.median(values))
-    return middle, float(1.4826 * np.median(np.abs(values - middle)))
-
-
-SURFACE_MM, IMPLANT_MM, LEAST_VOXELS = 3.0, 5.0, 200
-"""Marrow is read so far from the body's surface and from implants, from so many voxels.
-"""
