@@ -162,19 +162,12 @@ def _width_mm(points: FloatArray, way: FloatArray) -> float:
 
 def doubted(leak: Leak) -> Leak:
     """Put down that a leak's level is refused: its way beside metal is not sure."""
-    evidence = leak.evidence
-    if not isinstance(evidence, NotAssessed):
-        kind = leak.types[0]
-        rival = (
-            LeakType.CORTICAL if kind is LeakType.INSTRUMENT else LeakType.INSTRUMENT
-        )
-        evidence = replace(
-            evidence,
-            candidates=evidence.candidates or (kind, rival),
-            sentence=f"{evidence.sentence}; the cement of {leak.level} itself was not "
-            "assessed beside metal: what of this leak stands out from it was measured",
-        )
-    return replace(leak, certainty=Certainty.INDETERMINATE, evidence=evidence)
+    return _indeterminate(
+        leak,
+        (LeakType.INSTRUMENT, LeakType.CORTICAL),
+        f"the cement of {leak.level} itself was not assessed beside metal: what of "
+        "this leak stands out from it was measured",
+    )
 
 
 def doubted_outline(leak: Leak) -> Leak:
@@ -183,15 +176,24 @@ def doubted_outline(leak: Leak) -> Leak:
     What the finder outlines of a cut body is narrower than the body at times; cement
     beside such an outline may lie within the bone.
     """
+    return _indeterminate(
+        leak,
+        (LeakType.CORTICAL, LeakType.SEGMENTAL),
+        f"{leak.level} is cut by the end of the scan and its outline unsure: this may "
+        "be cement within the body",
+    )
+
+
+def _indeterminate(leak: Leak, rivals: tuple[LeakType, LeakType], why: str) -> Leak:
+    """Add a doubt to a leak; of the rivals the first one that it is not."""
     evidence = leak.evidence
     if not isinstance(evidence, NotAssessed):
         kind = leak.types[0]
-        rival = LeakType.SEGMENTAL if kind is LeakType.CORTICAL else LeakType.CORTICAL
+        rival = rivals[1] if kind is rivals[0] else rivals[0]
         evidence = replace(
             evidence,
             candidates=evidence.candidates or (kind, rival),
-            sentence=f"{evidence.sentence}; {leak.level} is cut by the end of the scan "
-            "and its outline unsure: this may be cement within the body",
+            sentence=f"{evidence.sentence}; {why}",
         )
     return replace(leak, certainty=Certainty.INDETERMINATE, evidence=evidence)
 

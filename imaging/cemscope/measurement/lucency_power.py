@@ -11,10 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from cemscope.measurement.lucency_joint import (
-    JointSettings,
-    strongest_gap,
-)
+from cemscope.measurement.lucency_joint import JointSettings, strongest_gap
 from cemscope.measurement.lucency_profiles import ANGLES, DISTANCE_MM, CellState
 from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.measurement.lucency_widths import (

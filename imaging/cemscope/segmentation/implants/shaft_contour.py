@@ -19,6 +19,7 @@ from cemscope.segmentation.implants.screw_profile import (
     Sector,
 )
 from cemscope.segmentation.scan_region import FloatArray
+from cemscope.segmentation.tissue_levels import FWHM_PER_SIGMA
 from cemscope.volume import BoolArray
 
 NEUTRAL_HALF_WIDTH_RAD = np.deg2rad(22.5)
@@ -33,7 +34,7 @@ EDGE_GRADIENT_MM = 0.2
 dense things lie too far inside (exponential edge gradient; Joseph 1981,
 doi:10.1088/0031-9155/26/3/010). Between 0 and 0.2 mm with apertures of 0.5 to 1 mm."""
 
-SLICE_SIGMA = 0.4247
+SLICE_SIGMA = 1.0 / FWHM_PER_SIGMA
 """Standard deviation of a slice's profile over its width at half height."""
 
 CONTOUR_ERROR_MM, RAY_SHARE = 0.11, 0.4
