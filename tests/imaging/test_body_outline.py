@@ -67,6 +67,16 @@ def test_neighbours_lead_past_a_ring_of_cement() -> None:
     assert led.half_width_mm == pytest.approx(20.0, abs=1.0)
 
 
+def test_neighbours_lead_past_an_edge_half_way_to_the_front() -> None:
+    true = usual_radius_mm(np.array([26.0]), np.array([18.5]))[0]
+    flat = usual_radius_mm(np.array([22.0]), np.array([12.3]))[0]
+    edge = np.maximum(0.8 * edges(true), edges(flat))
+    weight = np.ones(len(WALL_ANGLES_RAD))
+    led = fit_outline(edge, weight, BodyOutline(24.8, 19.5, 0.0, 0.0, 1.0))
+    assert led.half_depth_mm == pytest.approx(18.5, abs=1.5)
+    assert led.half_width_mm == pytest.approx(26.0, abs=1.0)
+
+
 def test_posterior_wall_is_continued_through_pedicles() -> None:
     sine, cosine = np.sin(WALL_ANGLES_RAD)[:, None], np.cos(WALL_ANGLES_RAD)[:, None]
     back = 14.0 + 2.0 * (WALL_LEVELS - 0.5)

@@ -126,6 +126,23 @@ def test_a_screw_that_backs_out_goes_against_its_axis(pose: RigidPose) -> None:
     assert found.moved
 
 
+@pytest.mark.parametrize(("head_mm", "tip_mm"), [(-7.5, 0.0), (0.0, 6.0)])
+def test_a_screw_whose_ends_contradict_has_not_surely_moved(
+    head_mm: float, tip_mm: float
+) -> None:
+    """One end was misread: a head set too far back, a tip in cement too far ahead."""
+    still = RigidPose(np.eye(3), np.zeros(3), np.zeros(3))
+    before = screw()
+    axis = before.axis
+    head, tip = axis.at(head_mm), axis.at(before.tip_mm + tip_mm)
+    after = screw(head=(head[0], head[1], head[2]), tip=(tip[0], tip[1], tip[2]))
+    found = moved(before, after, bone(still))
+    assert not found.moved
+    assert found.along_mm.value == pytest.approx(0.0, abs=1e-6)
+    # What the misread end says is not excluded.
+    assert found.along_mm.uncertainty >= max(abs(head_mm), abs(tip_mm))
+
+
 def test_convergence_is_towards_the_midline_on_both_sides() -> None:
     still = RigidPose(np.eye(3), np.zeros(3), np.zeros(3))
     for side, sign in ((Side.LEFT, 1.0), (Side.RIGHT, -1.0)):
