@@ -83,6 +83,22 @@ def test_radius_is_read_where_the_shaft_is_bare(coat: Coat) -> None:
     assert 2.0 * shaft.radius_mm == pytest.approx(2.0 * RADIUS_MM, abs=0.4)
 
 
+@pytest.mark.parametrize("metal_hu", [2950.0, 3020.0, 3060.0])
+def test_a_shaft_that_only_just_reaches_the_ceiling(metal_hu: float) -> None:
+    """Its edges are read at the ceiling, which is not half of its brightness."""
+    bright = Coat("", 0.0, 0.0, 99.0, None).scan()
+    dimmed = BONE_HU + (bright.hu - BONE_HU) * (metal_hu - BONE_HU) / (
+        METAL_HU - BONE_HU
+    )
+    hu = np.minimum(dimmed, 3071.0).round().astype(np.int16)
+    brightness = Brightness(0.93 * 3071.0, 3071.0, METAL_HU)
+    fit = fit_axis(replace(bright, hu=hu), AXIS, brightness, ScrewSettings())
+    assert fit is not None
+    (shaft,), _ = fit_shafts([fit], brightness)
+    # Anything from the ceiling up to titanium may be true: a doubt that covers both.
+    assert abs(shaft.radius_mm - RADIUS_MM) < 2.0 * shaft.radius_deviation_mm
+
+
 def screw(side: Side = Side.LEFT, radius_mm: float = RADIUS_MM) -> ScrewModel:
     return ScrewModel(
         "L4",

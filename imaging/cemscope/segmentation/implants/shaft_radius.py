@@ -14,7 +14,7 @@ from cemscope.segmentation.implants.screw_profile import (
     ShaftProfile,
 )
 from cemscope.segmentation.implants.screw_settings import Brightness
-from cemscope.segmentation.implants.shaft_contour import crest_radius_mm
+from cemscope.segmentation.implants.shaft_contour import ShaftContour, crest_radius_mm
 
 BLUR_RANGE_MM = (0.4, 0.7)
 """Across the slices' plane, sharp to soft kernels [ours]."""
@@ -129,32 +129,48 @@ def _shaft(
     bright = np.interp(fit.surrounded_share, SURROUNDED_SHARES, (0.0, 1.0))
     covered = COVERED_MM * (1.0 if fit.in_cement else float(bright))
     groove = fit.groove()
-    if ceiling is None or shaft.metal_hu <= ceiling:
+    # The half value of a blurred cylinder lies a little inside its edge.
+    inside_mm = shaft.sigma_mm**2 / (2.0 * max(contour.radius_mm, 1.0))
+    hidden = contour.level_hu > HALF_SEEN_SHARE * shaft.metal_hu
+    if ceiling is None or (shaft.metal_hu <= ceiling and not hidden):
         # The half value is seen. The profile would put a bright surrounding into a
         # wide shaft with a deep thread.
-        # The half value of a blurred cylinder lies a little inside its edge.
-        inside_mm = shaft.sigma_mm**2 / (2.0 * max(contour.radius_mm, 1.0))
-        seen = crest_radius_mm(contour.radius_mm + inside_mm, groove)
-        apart = 0.3 * abs(seen - shaft.radius_mm)
-        if contour.level_hu > HALF_SEEN_SHARE * shaft.metal_hu:
-            # Edges were read at the ceiling, as if it hid the shaft's brightness, but
-            # the flank says that it does not: anything between the two may be true.
-            hidden = contour.outer_radius_mm(metals.likely_hu, USUAL_BESIDE_HU, groove)
+        radius = crest_radius_mm(contour.radius_mm + inside_mm, groove)
+        doubts = [0.3 * abs(radius - shaft.radius_mm)]
+        if radius < HOLLOW_SHARE * shaft.radius_mm:
+            radius = shaft.radius_mm  # the contour of a bore or a single wall
+    else:
+        radius, doubts = _hidden_radius_mm(shaft, contour, groove, metals, ceiling)
+        bare = float(np.interp(shaft.metal_hu / ceiling, BARELY_HIDDEN, BARE_SHARES))
+        if bare > 0.0:
+            # The ceiling may just hide the shaft's brightness or much more of it.
             half_hu = 0.5 * (shaft.metal_hu + USUAL_BESIDE_HU)
-            contour = fit.contour(blur_mm, half_hu)
-            open_mm = crest_radius_mm(contour.radius_mm + inside_mm, groove)
-            seen = 0.5 * (hidden + open_mm)
-            apart = abs(hidden - open_mm) / float(np.sqrt(12.0))
-        if seen < HOLLOW_SHARE * shaft.radius_mm:
-            seen = shaft.radius_mm  # the contour of a bore or a single wall
-        return replace(
-            shaft,
-            radius_mm=seen,
-            groove_mm=groove * seen,
-            radius_deviation_mm=contour.deviation_mm(float(np.hypot(apart, covered))),
-        )
-    # The two err in different ways: the profile with streaks on its flanks, the
-    # contour with the metal's brightness.
+            half = fit.contour(blur_mm, half_hu)
+            seen = crest_radius_mm(half.radius_mm + inside_mm, groove)
+            doubts.append(abs(seen - radius) * float(np.sqrt(bare * (1.0 - bare))))
+            radius += bare * (seen - radius)
+    return replace(
+        shaft,
+        radius_mm=radius,
+        groove_mm=groove * radius,
+        radius_deviation_mm=contour.deviation_mm(
+            float(np.linalg.norm([*doubts, covered]))
+        ),
+    )
+
+
+def _hidden_radius_mm(
+    shaft: ShaftProfile,
+    contour: ShaftContour,
+    groove: float,
+    metals: Metals,
+    ceiling_hu: float,
+) -> tuple[float, list[float]]:
+    """Radius of a shaft whose brightness the ceiling hides, and its doubts in mm.
+
+    Profile and contour err in different ways: the one with streaks on its flanks, the
+    other with the metal's brightness.
+    """
     radius, titanium, strong, darker, brighter = (
         contour.outer_radius_mm(hu, USUAL_BESIDE_HU, groove)
         for hu in (
@@ -165,21 +181,19 @@ def _shaft(
             (1.0 + METAL_UNSURE) * metals.likely_hu,
         )
     )
-    lit = float(np.interp(shaft.metal_hu / ceiling, LIT_SHARE, (0.0, 1.0)))
+    lit = float(np.interp(shaft.metal_hu / ceiling_hu, LIT_SHARE, (0.0, 1.0)))
     share = metals.strong_share
     doubt = abs(titanium - strong) * float(np.sqrt(share * (1.0 - share)))
     unsure = 0.5 * abs(darker - brighter) * (1.0 - 0.5 * lit)
     apart = 0.3 * lit * abs(radius - shaft.radius_mm)
     mean = 0.5 * lit * shaft.radius_mm + (1.0 - 0.5 * lit) * radius
-    return replace(
-        shaft,
-        radius_mm=mean,
-        groove_mm=groove * mean,
-        radius_deviation_mm=contour.deviation_mm(
-            float(np.linalg.norm([doubt, unsure, apart, covered]))
-        ),
-    )
+    return mean, [doubt, unsure, apart]
 
+
+BARELY_HIDDEN, BARE_SHARES = (0.9, 1.0, 1.1), (0.5, 0.15, 0.0)
+"""A flank that falls as from this many times the ceiling, and how probable it then is
+that the ceiling just reaches the shaft's brightness and does not hide much more.
+Streaks make flanks shallower than metal does [ours, from simulated scans]."""
 
 METAL_UNSURE = 0.2
 """Relative standard uncertainty of what clipped metal reads at its edge [ours]."""
