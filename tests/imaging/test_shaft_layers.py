@@ -192,6 +192,12 @@ def test_a_radius_far_beyond_its_twin_is_misread(
     assert moved_mm <= 2.0 * second.shaft.radius_deviation_mm
 
 
+def test_a_bare_shaft_keeps_its_size_beside_a_much_narrower_twin() -> None:
+    left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.75)
+    right = replace(right, surrounded_share=0.1)
+    assert share_sizes((left, right)) == (left, right)
+
+
 def test_screws_of_two_sizes_or_levels_keep_theirs() -> None:
     left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.3)
     assert share_sizes((left, right)) == (left, right)

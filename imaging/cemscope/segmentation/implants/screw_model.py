@@ -34,6 +34,9 @@ class ScrewModel:
         Half-width of the range in which the tip may lie.
     free_length_mm : float
         Length of shaft that was seen free of cement.
+    surrounded_share : float
+        Brightness around the part that told the radius, over the shaft's own; 1 where
+        that is not known.
     """
 
     level: str
@@ -45,6 +48,7 @@ class ScrewModel:
     thread: ThreadEstimate
     tip_uncertainty_mm: float
     free_length_mm: float
+    surrounded_share: float = 1.0
 
     @property
     def diameter_uncertainty_mm(self) -> float:

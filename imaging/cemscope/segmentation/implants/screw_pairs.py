@@ -22,6 +22,10 @@ MOST_APART_MM, UNSURE_APART_MM, UNSURE_MM = 0.75, 0.6, 0.25
 """Sizes are hardly ever more than a step apart: beyond the first one was misread, and
 beyond the second if one is as unsure as the third (1 sigma) [ours]."""
 
+BARE_SHARE = 0.2
+"""A shaft with no more than this share of its brightness around it lies in marrow: no
+cement can have widened it [ours: marrow reads 0.05 to 0.35]."""
+
 NARROWER_COUNTS = 3.0
 """Weight of the narrower radius over that of the wider one [ours]."""
 
@@ -47,7 +51,10 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     deviations = (narrow.radius_deviation_mm, wide.radius_deviation_mm)
     doubt = float(np.linalg.norm([*deviations, SAME_SIZE_MM]))
     unsure = max(deviations) >= UNSURE_MM
-    misread = apart > (UNSURE_APART_MM if unsure else MOST_APART_MM)
+    wider = screw if wide is screw.shaft else twin
+    misread = wider.surrounded_share > BARE_SHARE and apart > (
+        UNSURE_APART_MM if unsure else MOST_APART_MM
+    )
     if apart > SAME_SIZE_SIGMAS * doubt and not misread:
         return screw
     weights = (NARROWER_COUNTS / deviations[0] ** 2, 1.0 / deviations[1] ** 2)

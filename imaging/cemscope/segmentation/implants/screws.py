@@ -290,6 +290,7 @@ def _complete(
         thread=ThreadEstimate(shaft.metal_radius_mm, taper),
         tip_uncertainty_mm=tip.uncertainty_mm,
         free_length_mm=fit.free_length_mm,
+        surrounded_share=fit.surrounded_share,
     )
 
 
