@@ -6,6 +6,7 @@ import pytest
 from cemscope.errors import NoVertebraFoundError
 from cemscope.segmentation.bodies.vertebra_surfaces import (
     SurfaceSettings,
+    faint_implants,
     find_surfaces,
 )
 from cemscope.testing.spine_phantom import PatientShape, PhantomScan, spine_phantom
@@ -55,3 +56,23 @@ def test_short_scan_has_no_whole_vertebra():
 def test_a_slice_of_marrow_is_refused():
     with pytest.raises(NoVertebraFoundError):
         found_between(30.0, 40.0)
+
+
+@pytest.mark.parametrize(
+    ("hu", "thickness", "solid", "found"),
+    [
+        (800.0, 1, True, False),
+        (800.0, 2, True, True),
+        (650.0, 3, True, False),
+        (800.0, 3, False, False),
+    ],
+    ids=["cortex", "vein of cement", "bone", "dense bone without implants"],
+)
+def test_faint_cement_is_thick_and_not_alone(hu, thickness, solid, found):
+    cubes = np.full((20, 9, 9), 100.0, np.float32)
+    cubes[2:8, 3 : 3 + thickness, 2:7] = hu
+    if solid:
+        cubes[12:18, 2:8, 2:8] = 1500.0
+    faint = faint_implants(cubes, SurfaceSettings())
+    assert bool(faint[4, 3, 4]) == found
+    assert not faint[10:].any()

@@ -157,6 +157,9 @@ def find_leaks(
 CORE_SHARE = 0.7
 """Cement of a leak's core fills so much of a voxel."""
 
+OVER_STREAKS = 1.5
+"""What exceeds the brightest streaks by this factor is no streak [our choice]."""
+
 
 def _feigned(
     found: PieceVoxels, regions: VertebraRegions, settings: LeakageSettings
@@ -168,7 +171,9 @@ def _feigned(
     if float(np.median(streaks)) < settings.streaky_from_share:
         return False
     weights = np.maximum(found.share, 0.0)
-    core = float(weights[found.share >= CORE_SHARE].sum())
+    # A vein narrower than the blur never fills a voxel.
+    full = min(CORE_SHARE, OVER_STREAKS * float(np.median(streaks)))
+    core = float(weights[found.share >= full].sum())
     return core < settings.streaky_core_share * float(weights.sum())
 
 

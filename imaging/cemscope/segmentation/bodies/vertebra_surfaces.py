@@ -9,6 +9,8 @@ import logging
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
@@ -23,6 +25,7 @@ from cemscope.segmentation.bodies.found_body import (
     FoundBody,
     examined_body,
 )
+from cemscope.segmentation.bodies.leaked_wall import without_leaks
 from cemscope.segmentation.bodies.outline_quality import outline_qualities
 from cemscope.segmentation.bodies.sacral_body import SacrumSettings, with_sacrum
 from cemscope.segmentation.bodies.vertebral_bodies import body_frame, body_surface
@@ -69,6 +72,9 @@ class SurfaceSettings:
     implant_hu : tuple of float
         Between these, bone goes over into cement or metal. A body's cortex is about
         half a millimetre thick, so that blur keeps it below.
+    faint_implant_hu : float
+        Where there are implants, whatever is brighter than this is one of them if it
+        is thicker than a cortex: thin veins of cement, weakly opaque cement.
     streaked_weights : tuple of float
         What signs of a disc in planes with streaks count, in one row of discs after
         another; the row whose bodies the scan bears out best is kept.
@@ -85,6 +91,7 @@ class SurfaceSettings:
     beyond_mm: float = 35.0
     edge_ceiling_hu: float = 1400.0
     implant_hu: tuple[float, float] = (900.0, 1400.0)
+    faint_implant_hu: float = 700.0
     streaked_weights: tuple[float, ...] = (0.0, 0.5, 1.0)
     window: IntensityWindow = field(default_factory=IntensityWindow)
     canal: CanalSettings = field(default_factory=CanalSettings)
@@ -127,7 +134,8 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         _spine_box(path, settings),
     )
     fine = sharp.cut_at(settings.window.ceiling_hu)
-    implants = _implants(ct, path, settings)
+    found = _implants(ct, path, settings)
+    implants, faint = (found.sure, found.faint) if found else (None, None)
     axis = spine_axis(path, fine, settings.axis)
     hidden = HiddenParts(implants, _streaked(implants, streaks, fine))
     rows = _disc_rows(axis, fine, hidden, settings)
@@ -144,6 +152,13 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             "expected vertebral bodies in front of the spinal canal, found none with "
             "a wall of bone. Is this a CT of the spine?"
         )
+    if faint is not None:
+        bodies = [
+            body
+            if body.sacral
+            else replace(body, surface=without_leaks(body.surface, faint))
+            for body in bodies
+        ]
     logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
     return FoundSpine(tuple(bodies), axis, fine, coarse)
 
@@ -267,10 +282,18 @@ def _without_poor_ends(
     return bodies
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Implants:
+    """Cement and metal, and cement that is as faint as dense bone, 0 to 1."""
+
+    sure: WorkingVolume
+    faint: WorkingVolume | None
+
+
 def _implants(
     ct: CTVolume, path: CanalPath, settings: SurfaceSettings
-) -> WorkingVolume | None:
-    """Cement and metal round the canal, 0 to 1; None if there are none."""
+) -> _Implants | None:
+    """Cement and metal round the canal; None if there are none."""
     low, high = settings.implant_hu
     window = replace(
         settings.window, floor_hu=low, ceiling_hu=high, metal_above_hu=float("inf")
@@ -282,7 +305,48 @@ def _implants(
     share = ((bright.hu - low) / (high - low)).astype(np.float32)
     if not (share > 0.5).any():
         return None
-    return replace(bright, hu=share)
+    window = replace(window, floor_hu=settings.faint_implant_hu - 1.0)
+    dense = working_volume(ct, settings.fine_mm, window, box)
+    faint = faint_implants(dense.hu, settings)
+    return _Implants(
+        replace(bright, hu=share), replace(dense, hu=faint) if faint.any() else None
+    )
+
+
+def faint_implants(
+    hu: npt.NDArray[np.float32], settings: SurfaceSettings
+) -> npt.NDArray[np.float32]:
+    """Find veins of cement that blur darkens, and weakly opaque cement.
+
+    Parameters
+    ----------
+    hu : ndarray, shape (slice, row, column)
+        Fine cubes.
+    settings
+        Brightness of implants, bright and faint ones.
+
+    Returns
+    -------
+    ndarray
+        1 where there is such cement, 0 elsewhere. All 0 where nothing is so large and
+        bright that it is cement or metal: then the bone itself is dense.
+    """
+    low, high = settings.implant_hu
+    if not ndimage.binary_opening(hu > low, np.ones((SOLID_CUBES,) * 3)).any():
+        return np.zeros(hu.shape, np.float32)
+    thick = ndimage.binary_opening(
+        hu > settings.faint_implant_hu, np.ones((THICK_CUBES,) * 3)
+    )
+    # The blur of bright cement is as bright as that.
+    bright = hu > (low + high) / 2
+    thick &= ~ndimage.maximum_filter(bright, 2 * HALO_CUBES + 1)
+    found: npt.NDArray[np.float32] = thick.astype(np.float32)
+    return found
+
+
+THICK_CUBES, SOLID_CUBES, HALO_CUBES = 2, 4, 2
+"""Dense matter so many fine cubes thick is no cortex, and no bone at all; and how far
+bright cement's blur reaches."""
 
 
 def _streaked(

@@ -34,6 +34,11 @@ CANAL_CORE_MM = 4.0
 USUAL_DISC_MM = 8.0
 """Height of a disc between a body and its supposed neighbour."""
 
+INNER_SHARE = 0.4
+"""Pedicles lie no nearer to the midline than this share of the body's half width (0.5
+or more in Panjabi 1991 and 1992, doi:10.1097/00007632-199108000-00006 and
+-199203000-00010): what is dense there is cement in the canal."""
+
 LAMINA_MM = (6.0, 22.0)
 """Laminae meet between these distances behind the canal's centre."""
 
@@ -259,7 +264,8 @@ def _seeds(
     wall = axis.wall_mm[found.step]
     aside = np.abs(found.left)
     pedicle = (level >= 0.4) & (local[:, 2] <= high - 1.0)
-    pedicle &= (aside <= settings.pedicle_width_mm) & (aside >= 5.0)
+    inner_mm = max(5.0, INNER_SHARE * _body_sides(body)[0])
+    pedicle &= (aside <= settings.pedicle_width_mm) & (aside >= inner_mm)
     pedicle &= found.posterior <= wall + settings.pedicle_depth_mm
     lamina = (level >= LAMINA_HEIGHT[0]) & (level <= LAMINA_HEIGHT[1])
     lamina &= aside <= LAMINA_HALF_WIDTH_MM

@@ -65,6 +65,50 @@ def other_bone(
     return result
 
 
+JOINT_MM2, CEMENT_SHARE, CEMENT_QUANTILE = 2.0, 0.7, 0.75
+"""Area over which a leak hangs together with cement (a vein 1.6 mm wide), and which
+share of cement's brightness the upper quarter of it exceeds; an osteophyte that cement
+abuts is dense only in its thin cortex [our choice]."""
+
+
+def joined_to_cement(
+    region: ScanRegion, hu: HUArray, bone: BoolArray, inside: BoolArray, level_hu: float
+) -> BoolArray:
+    """Tell which pieces as dark as bone are a leak: cement goes over into them.
+
+    Parameters
+    ----------
+    region, hu
+        The scan.
+    bone : ndarray of bool
+        Voxels of the pieces (`other_bone`).
+    inside : ndarray of bool
+        Dense voxels of the vertebrae that hang together with the core of cement.
+    level_hu
+        Brightness of this scan's cement.
+    """
+    result = np.zeros(bone.shape, np.bool_)
+    box = box_around(inside, region.geometry, JOINT_REACH_MM)
+    if box is None or not bone[box].any():
+        return result
+    all_around = np.ones((3, 3, 3))
+    beside = ndimage.binary_dilation(inside[box], all_around) & bone[box]
+    pieces, count = ndimage.label(bone[box], all_around)
+    voxels = np.bincount(pieces[beside], minlength=count + 1)
+    face_mm2 = region.geometry.voxel_volume_mm3 ** (2.0 / 3.0)
+    for number in np.flatnonzero(voxels * face_mm2 >= JOINT_MM2):
+        own = pieces == number
+        bright = np.quantile(hu[box][own], CEMENT_QUANTILE) >= CEMENT_SHARE * level_hu
+        if bright and own.sum() * region.voxel_ml <= LARGEST_DARK_ML:
+            result[box] |= own
+    return result
+
+
+JOINT_REACH_MM, LARGEST_DARK_ML = 25.0, 2.0
+"""How far from cement such a leak is looked for, and how large it may be: what is
+larger is bone [our choice]."""
+
+
 def _steps(region: ScanRegion) -> tuple[int, ...]:
     return tuple(max(1, round(COARSE_MM / s)) for s in region.geometry.spacing_mm)
 

@@ -1,0 +1,64 @@
+"""Walls that cement outside of a body has drawn out.
+
+A vein full of cement that runs along the wall, or lies in the canal before it, has an
+edge as strong as bone's. Where it is as faint as dense bone the wall was laid over it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from cemscope.segmentation.bodies.body_surface import (
+    WALL_ANGLES_RAD,
+    WALL_LEVELS,
+    BodySurface,
+    on_plate,
+)
+from cemscope.segmentation.bodies.hidden_wall import continued_wall
+from cemscope.segmentation.spine_working_volume import WorkingVolume
+
+ACROSS_MM = np.arange(-3.0, 3.1, 0.5)
+"""A vein so near to a wall may have drawn it out."""
+
+RIM_SHARE = 0.12
+"""Share of the height at either end where osteophytes and sclerosis are as dense."""
+
+PEDICLE_SINE, PEDICLE_COSINE = 0.35, 0.35
+"""Directions behind and aside, in which the pedicles' own cortex is as dense."""
+
+SPREAD = (5, 5)
+"""Places (angles, heights) round it that the wall's smoothness moves along."""
+
+
+def without_leaks(surface: BodySurface, faint: WorkingVolume) -> BodySurface:
+    """Continue the wall beneath cement from where it is seen; it only moves inwards.
+
+    Parameters
+    ----------
+    surface
+        Outline of a body.
+    faint
+        Cement as faint as dense bone, 0 to 1.
+
+    Returns
+    -------
+    BodySurface
+        The same one where there is no such cement at its wall.
+    """
+    radii = surface.wall_mm[..., None] + ACROSS_MM
+    angle = WALL_ANGLES_RAD[:, None, None]
+    left, posterior = np.cos(angle) * radii, np.sin(angle) * radii
+    low = on_plate(surface.lower_mm, left, posterior)
+    high = on_plate(surface.upper_mm, left, posterior)
+    height = low + WALL_LEVELS[None, :, None] * (high - low)
+    local = np.stack([left, posterior, height], axis=-1)
+    beside = (faint.sample(surface.frame.to_lps_mm(local)) > 0.5).any(axis=-1)
+    sine, cosine = np.sin(WALL_ANGLES_RAD), np.abs(np.cos(WALL_ANGLES_RAD))
+    beside[(sine > PEDICLE_SINE) & (cosine > PEDICLE_COSINE)] = False
+    beside[:, (WALL_LEVELS < RIM_SHARE) | (WALL_LEVELS > 1.0 - RIM_SHARE)] = False
+    if not beside.any():
+        return surface
+    hidden = ndimage.maximum_filter(beside, size=SPREAD, mode=("wrap", "nearest"))
+    continued = continued_wall(surface.wall_mm, hidden)
+    return replace(surface, wall_mm=np.minimum(surface.wall_mm, continued))
