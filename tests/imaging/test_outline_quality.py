@@ -103,6 +103,46 @@ def test_neighbours_tell_a_body_that_is_too_deep_or_halved() -> None:
     assert any("0.4 times as high" in reason for reason in hidden.reasons)
 
 
+@dataclass(frozen=True)
+class LowBody:
+    name: str
+    height_mm: float
+    usual_height_mm: float
+    doubtful: bool
+    lower_hidden: float = 0.0
+    upper_hidden: float = 0.0
+    upper_gap_mm: float = 9.0
+
+
+LOW_BODIES = [
+    LowBody("two cut off by screws", 12.5, 16.5, True, lower_hidden=0.5),
+    LowBody("two collapsed, endplates shown", 12.5, 16.5, False),
+    LowBody("top one cut off", 20.0, 25.5, True,
+            upper_hidden=0.25, upper_gap_mm=np.nan),
+    LowBody("the same with a neighbour above", 20.0, 25.5, False, upper_hidden=0.25),
+    LowBody("top one, endplate shown", 20.0, 25.5, False, upper_gap_mm=np.nan),
+    LowBody("top one, hidden, but as high as the others", 25.0, 25.5, False,
+            upper_hidden=0.25, upper_gap_mm=np.nan),
+    LowBody("flat L5", 24.0, 27.0, False, lower_hidden=0.3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOW_BODIES, ids=lambda case: case.name)
+def test_a_low_body_is_doubtful_where_an_implant_hides_its_endplate(
+    case: LowBody,
+) -> None:
+    low = replace(
+        GOOD,
+        height_mm=case.height_mm,
+        lower_hidden=case.lower_hidden,
+        upper_hidden=case.upper_hidden,
+        upper_gap_mm=case.upper_gap_mm,
+    )
+    found = judged(low, replace(USUAL, height_mm=case.usual_height_mm), SETTINGS)
+    assert (found.score < 0.6) is case.doubtful
+    assert any("times as high" in reason for reason in found.reasons) is case.doubtful
+
+
 @given(
     name=st.sampled_from(["lower_edge", "wall_clear", "weakest_level", "upper_edge"]),
     low=st.floats(0.0, 1.0),

@@ -24,6 +24,14 @@ PADDED_BELOW_HU = -1000
 MAX_WORKING_VOXELS = 60_000_000
 """A request for more voxels than this is a mistake in the caller."""
 
+CURVED_FROM = 1.4
+"""Samples further apart than this many cubes are joined by cubic splines, not by lines
+[ours]: lines blur the endplates in slices of 2 to 3 mm as much as the slices do, most
+half way between two, and the two plates of a thin disc melt into one."""
+
+SPLINE_BORDER = 2
+"""Samples that a spline needs beyond the border."""
+
 TURNED_SLAB = 16
 """Slices of an oblique scan's cubes that are interpolated at a time."""
 
@@ -98,6 +106,8 @@ def working_volume(
     spacing_mm: float,
     window: IntensityWindow,
     box_lps_mm: tuple[FloatArray, FloatArray] | None = None,
+    *,
+    splines: bool = False,
 ) -> WorkingVolume:
     """Resample a CT to tamed cubes aligned with the patient.
 
@@ -111,6 +121,9 @@ def working_volume(
         How intensities are tamed.
     box_lps_mm
         Lower and upper corner of the part that is wanted; the whole scan if None.
+    splines
+        Join samples that lie far apart (`CURVED_FROM`) by cubic splines: edges keep
+        their place and width. They do not leave the range of the samples.
 
     Raises
     ------
@@ -127,7 +140,7 @@ def working_volume(
     hu, inside, coarse = _averaged(ct, geometry, spacing_mm, window)
     to_coarse = np.linalg.inv(coarse.affine_lps) @ geometry.affine_lps
     return WorkingVolume(
-        _interpolated(hu, to_coarse, geometry.shape, extended=True),
+        _interpolated(hu, to_coarse, geometry.shape, extended=True, splines=splines),
         _interpolated(inside, to_coarse, geometry.shape, extended=False),
         geometry,
     )
@@ -173,11 +186,12 @@ def _interpolated(
     shape: tuple[int, int, int],
     *,
     extended: bool,
+    splines: bool = False,
 ) -> WorkingArray:
-    """Interpolate linearly; beyond the array its border is extended, or 0 stands."""
+    """Interpolate; beyond the array its border is extended, or 0 stands."""
     matrix, offset = mapping[:3, :3], mapping[:3, 3]
     if not np.allclose(matrix, np.diag(np.diag(matrix)), rtol=0.0, atol=1e-9):
-        return _turned(values, mapping, shape, extended=extended)
+        return _turned(values, mapping, shape, extended=extended, splines=splines)
     # Grids with the same axes: axis by axis is several times faster.
     places = []
     for axis, (n, size) in enumerate(zip(shape, values.shape, strict=True)):
@@ -188,10 +202,14 @@ def _interpolated(
     if everywhere:
         values = np.ones(shape, np.float32)
     else:
-        for axis in np.argsort(
-            [n / m for n, m in zip(shape, values.shape, strict=True)]
-        ):
-            values = _between(values, places[axis][0], int(axis))
+        low, high = values.min(), values.max()
+        shares = [n / m for n, m in zip(shape, values.shape, strict=True)]
+        for axis in map(int, np.argsort(shares)):
+            curved = splines and CURVED_FROM * abs(matrix[axis, axis]) < 1.0
+            line = _curved_between if curved else _between
+            values = line(values, places[axis][0], axis)
+        if splines:
+            np.clip(values, low, high, out=values)
     if not extended:
         for axis, (_, within) in enumerate(places):
             if not within.all():
@@ -207,11 +225,17 @@ def _turned(
     shape: tuple[int, int, int],
     *,
     extended: bool,
+    splines: bool,
 ) -> WorkingArray:
     """`_interpolated` for grids with different axes."""
     matrix, offset = mapping[:3, :3], mapping[:3, 3]
     result = np.empty(shape, np.float32)
     everywhere = not extended and bool(values.all())
+    order, low, high = 1, values.min(), values.max()
+    if splines and CURVED_FROM * np.linalg.norm(matrix, axis=1).min() < 1.0:
+        order, padded = 3, np.pad(values, SPLINE_BORDER, mode="edge")
+        values = ndimage.spline_filter(padded, output=np.float32, mode="mirror")
+        offset = offset + SPLINE_BORDER
     rows, columns = np.arange(shape[1])[:, None], np.arange(shape[2])
 
     def fill(first: int) -> None:
@@ -224,10 +248,13 @@ def _turned(
                 start,
                 part.shape,
                 part,
-                order=1,
+                order=order,
                 mode="nearest" if extended else "constant",
                 cval=0.0,
+                prefilter=False,
             )
+            if order > 1:
+                np.clip(part, low, high, out=part)
             return
         for k in range(len(part)):
             within = np.ones(shape[1:], np.bool_)
@@ -267,6 +294,32 @@ def _between(values: WorkingArray, at: FloatArray, axis: int) -> WorkingArray:
         mix, [(slice(None),) * other + (slice(k, k + MIXED_SLAB),) for k in slabs]
     )
     return mixed
+
+
+def _curved_between(values: WorkingArray, at: FloatArray, axis: int) -> WorkingArray:
+    """Interpolate along one axis at fractional places inside it, by cubic splines."""
+    border = [(SPLINE_BORDER, SPLINE_BORDER) if k == axis else (0, 0) for k in range(3)]
+    weights = ndimage.spline_filter1d(
+        np.pad(values, border, mode="edge"), axis=axis, output=np.float32, mode="mirror"
+    )
+    low = np.floor(at).astype(int)
+    t = at - low
+    taps = (
+        (1 - t) ** 3,
+        3 * t**3 - 6 * t**2 + 4,
+        -3 * t**3 + 3 * t**2 + 3 * t + 1,
+        t**3,
+    )
+    across = [1, 1, 1]
+    across[axis] = len(at)
+    shape = list(values.shape)
+    shape[axis] = len(at)
+    joined = np.zeros(shape, np.float32)
+    for k, tap in enumerate(taps):
+        part = np.take(weights, low + (SPLINE_BORDER - 1 + k), axis, mode="clip")
+        part *= (tap / 6.0).astype(np.float32).reshape(across)
+        joined += part
+    return joined
 
 
 MIXED_SLAB = 32

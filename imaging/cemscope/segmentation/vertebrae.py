@@ -281,7 +281,7 @@ def _add_arches(
     arches: LabelArray,
     names: LevelNames,
     settings: VertebraSettings,
-    canal: np.ndarray[tuple[int, int, int], np.dtype[np.bool_]],
+    canal: BoolArray,
 ) -> None:
     """Paint the arches: bone of the scan that lies in a level's part of the grid."""
     grown = ndimage.maximum_filter(arches, size=3)
@@ -299,28 +299,31 @@ def _add_arches(
     box = voxel_box(ct.geometry, corners)
     if box is None:
         return
-    metal_above = settings.surfaces.window.metal_above_hu
     inner = arches * ndimage.binary_erosion(arches > 0)
-    near = tuple(
-        2 * round(settings.arches.nearby_mm / spacing) + 1 for spacing in ct.spacing_mm
-    )
+    reach_mm = settings.arches.nearby_mm
+    near = tuple(2 * round(reach_mm / spacing) + 1 for spacing in ct.spacing_mm)
     margin = near[0] // 2
-    for first in range(box[0].start, box[0].stop, ARCH_SLAB):
-        part = (slice(first, min(first + ARCH_SLAB, box[0].stop)), box[1], box[2])
-        there = _looked_up(grown, fine.geometry, ct.geometry.crop(part))
+    rows, columns = box[1:]
+
+    def paint(first: int) -> None:
+        part = (slice(first, min(first + ARCH_SLAB, box[0].stop)), rows, columns)
+        target = ct.geometry.crop(part)
+        there = _looked_up(grown, fine.geometry, target)
         if not there.any():
-            continue
+            return
         hu = ct.hu[part]
-        marrow = _looked_up(inner, fine.geometry, ct.geometry.crop(part)) > 0
+        marrow = _looked_up(inner, fine.geometry, target) > 0
         low, high = max(first - margin, 0), part[0].stop + margin
-        edge = _half_way_hu(ct.hu[low:high, box[1], box[2]], near, settings)
+        edge = _half_way_hu(ct.hu[low:high, rows, columns], near, settings)
         bone = (there > 0) & (marrow | (hu > edge[first - low :][: len(hu)]))
         # Screw heads and rods are no bone; a screw in a pedicle stands for it.
-        metal = hu > metal_above
+        metal = hu > settings.surfaces.window.metal_above_hu
         if metal.any():
             bone &= (there >= PEDICLE_FLAG) | ~ndimage.maximum_filter(metal, near)
         bone &= (labels[part] == 0) & ~canal[part]
         labels[part][bone] = numbers[there[bone]]
+
+    side_by_side(paint, range(box[0].start, box[0].stop, ARCH_SLAB))
 
 
 def _half_way_hu(

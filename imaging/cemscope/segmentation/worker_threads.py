@@ -12,7 +12,12 @@ MOST_THREADS = 4
 """More threads only wait for memory."""
 
 
+def thread_count() -> int:
+    """How many pieces are worked on at a time."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
+
+
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Do the same work on each item; results come in the order of the items."""
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         return list(pool.map(work, items))

@@ -60,6 +60,8 @@ class QualitySettings:
     plate_hidden : tuple of float
         Share of an endplate that cement or metal hides, where a low body is judged: a
         collapsed one shows both of its endplates.
+    end_low_ratio, end_plate_hidden : tuple of float
+        The same where no neighbour bears out the hidden endplate: stricter.
     wedge_deg : tuple of float
         Angle between the endplates.
     reason_below : float
@@ -85,6 +87,8 @@ class QualitySettings:
     tall_ratio: tuple[float, float] = (1.6, 1.25)
     low_ratio: tuple[float, float] = (0.3, 0.75)
     plate_hidden: tuple[float, float] = (0.5, 0.2)
+    end_low_ratio: tuple[float, float] = (0.65, 0.9)
+    end_plate_hidden: tuple[float, float] = (0.25, 0.1)
     wedge_deg: tuple[float, float] = (35.0, 22.0)
     reason_below: float = 0.7
 
@@ -95,6 +99,11 @@ SMALLEST_WIDTH_MM, SMALLEST_DEPTH_MM, SMALLEST_HEIGHT_MM = 18.0, 14.0, 4.0
 mm (width), 17 to 36 mm (depth) and 16 to 29 mm (height), standard deviations up to 4 mm
 (Panjabi 1991, 1992, doi:10.1097/00007632-199203000-00010; Kunkel 2010,
 doi:10.1111/j.1469-7580.2009.01187.x); osteophytes and collapse go beyond."""
+
+
+HEIGHT_BY_WIDTH = 0.55
+"""Height of a body as a share of its width: L5 about 0.5, L1 0.6, T8 0.65
+(Panjabi 1991, 1992)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,25 +291,37 @@ def judged(
                     f"{ratio:.1f} times as {word} as its neighbours",
                 )
             )
-        ratio = m.height_mm / max(usual.height_mm, 1.0)
-        # A collapsed body is low but both of its endplates show. What passes for one
-        # beside cement or metal may be the implant's own edge.
-        clear = min(
-            _mark(m.lower_edge, s.plate_edge),
-            _mark(m.upper_edge, s.plate_edge),
-            _mark(max(m.lower_hidden, m.upper_hidden), s.plate_hidden),
-        )
-        low = max(_mark(ratio, s.low_ratio), 0.9 * clear)
-        marks.append(
-            (
-                min(_mark(ratio, s.tall_ratio), low),
-                f"{ratio:.1f} times as high as its neighbours",
-            )
-        )
+        marks.append(_height_mark(m, usual, s))
     # Measures that are halfway in doubt add up, one that is wrong decides.
     score = float(np.prod([value for value, _ in marks]))
     doubts = sorted((mark for mark in marks if mark[0] < s.reason_below), key=_value)
     return OutlineQuality(score, tuple(reason for _, reason in doubts), m)
+
+
+def _height_mark(
+    m: OutlineMeasures, usual: UsualSize, s: QualitySettings
+) -> tuple[float, str]:
+    """Mark of a height beside those of the neighbours.
+
+    A collapsed body is low but both of its endplates show. What passes for one beside
+    cement or metal may be the implant's own edge, most where no neighbour bears it out;
+    two bodies in a row may both have been cut off there, which their width tells.
+    """
+    ratio = m.height_mm / max(usual.height_mm, 1.0)
+    edges = min(_mark(m.lower_edge, s.plate_edge), _mark(m.upper_edge, s.plate_edge))
+    own = m.height_mm / max(HEIGHT_BY_WIDTH * m.width_mm, 1.0)
+    marks = [_mark(ratio, s.tall_ratio)]
+    for hidden, gap_mm in (
+        (m.lower_hidden, m.lower_gap_mm),
+        (m.upper_hidden, m.upper_gap_mm),
+    ):
+        shown = _mark(hidden, s.plate_hidden)
+        low = _mark(min(ratio, own) if shown < 1.0 else ratio, s.low_ratio)
+        if not np.isfinite(gap_mm):
+            shown = _mark(hidden, s.end_plate_hidden)
+            low = min(low, _mark(ratio, s.end_low_ratio)) if shown < 1.0 else low
+        marks.append(max(low, 0.9 * min(edges, shown)))
+    return min(marks), f"{ratio:.1f} times as high as its neighbours"
 
 
 def _value(mark: tuple[float, str]) -> float:

@@ -132,6 +132,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         settings.fine_mm,
         replace(settings.window, ceiling_hu=settings.edge_ceiling_hu),
         _spine_box(path, settings),
+        splines=True,
     )
     fine = sharp.cut_at(settings.window.ceiling_hu)
     found = _implants(ct, path, settings)
@@ -251,7 +252,8 @@ def _bodies(
             (views.coarse, views.fine),
             settings.checks,
             found.margins[index],
-            (lower.supposed, upper.supposed),
+            # No further vertebra bears out a disc at an end of the row.
+            (lower.supposed or index == 0, upper.supposed or index == len(pairs) - 1),
             views.streaks,
         )
 
@@ -301,7 +303,7 @@ def _implants(
     box = _spine_box(path, settings)
     if not _any_above(ct, (low + high) / 2, box):
         return None
-    bright = working_volume(ct, settings.fine_mm, window, box)
+    bright = working_volume(ct, settings.fine_mm, window, box, splines=True)
     share = ((bright.hu - low) / (high - low)).astype(np.float32)
     if not (share > 0.5).any():
         return None

@@ -18,6 +18,7 @@ from cemscope.segmentation.bodies.body_surface import BodySurface
 from cemscope.segmentation.canal.spine_axis import SpineAxis
 from cemscope.segmentation.ct_grid import box_corners, voxel_box, voxel_slabs
 from cemscope.segmentation.spine_working_volume import WorkingVolume
+from cemscope.segmentation.worker_threads import thread_count
 from cemscope.volume import BoolArray
 
 PEDICLE_FLAG = 128
@@ -208,7 +209,7 @@ def _near_spine(
     points = volume.geometry.index_to_lps(index)
     reach = float(np.hypot(settings.behind_mm, 50.0))
     distance, step = cKDTree(axis.points_lps_mm).query(
-        points, distance_upper_bound=reach
+        points, distance_upper_bound=reach, workers=thread_count()
     )
     close = np.isfinite(distance)
     index, points, step = index[close], points[close], step[close]

@@ -1,5 +1,8 @@
 """How much each point of a scan looks like the centre of the spinal canal."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -8,6 +11,7 @@ from cemscope.geometry import FloatArray
 from cemscope.segmentation.canal.canal_settings import CanalSettings
 from cemscope.segmentation.canal.mirror_symmetry import axial_symmetry
 from cemscope.segmentation.spine_working_volume import WorkingVolume
+from cemscope.segmentation.worker_threads import side_by_side
 from cemscope.volume import BoolArray
 
 ScoreArray = npt.NDArray[np.float32]
@@ -23,10 +27,30 @@ body's middle is half the sum of both depths away (lumbar: 18 and 35 mm, Panjabi
 doi:10.1097/00007632-199203000-00010)."""
 
 
-def canal_likeness(
-    volume: WorkingVolume, settings: CanalSettings, *, far_wall: bool = False
-) -> ScoreArray:
-    """Score every voxel of a coarse grid as centre of the canal (0 ... 1).
+@dataclass(frozen=True, slots=True, eq=False)
+class CanalLikeness:
+    """How much every voxel of a coarse grid looks like the centre of the canal.
+
+    Attributes
+    ----------
+    score : ndarray of float32
+        The likeness (0 ... 1).
+    walled : ndarray of float32
+        Share of it that the bone around and a voxel's own value give.
+    front : ndarray of float32
+        Contrast of what lies in front (0 ... 1).
+    symmetry : ndarray of float32
+        Likeness of the halves; negative where it was not looked at.
+    """
+
+    score: ScoreArray
+    walled: ScoreArray
+    front: ScoreArray
+    symmetry: ScoreArray
+
+
+def canal_likeness(volume: WorkingVolume, settings: CanalSettings) -> CanalLikeness:
+    """Score every voxel of a coarse grid as centre of the canal.
 
     Parameters
     ----------
@@ -34,29 +58,60 @@ def canal_likeness(
         The scan on the search grid, tamed.
     settings
         Tunables.
-    far_wall
-        Let the front wall of a body count as a body in front: for marrow as dark as
-        muscle, at the price of a path that runs further into the sacrum.
     """
     spacing = volume.geometry.spacing_mm[0]
     bone = volume.hu > settings.bone_above_hu
-    score = _surrounded(bone, spacing, settings)
-    clear_mm = ndimage.distance_transform_edt(~bone) * spacing
-    score *= np.clip(clear_mm / settings.clear_radius_mm, 0.0, 1.0)
-    score *= np.interp(volume.hu, CONTENT_HU, CONTENT_SHARE).astype(np.float32)
-    score *= volume.inside
-    front = _body_in_front(volume.hu, spacing, settings)
-    if far_wall:
-        front = np.maximum(front, FAR_WALL_SHARE * _far_wall(bone, spacing, settings))
-    score *= settings.least_front + (1.0 - settings.least_front) * front
-    likely = np.argwhere(score > settings.symmetry_from_score)
-    symmetry = axial_symmetry(volume.hu, likely, spacing)
-    kept = settings.least_symmetry + (1.0 - settings.least_symmetry) * symmetry
-    score[tuple(likely.T)] *= kept
+
+    def clear() -> FloatArray:
+        clear_mm: FloatArray = ndimage.distance_transform_edt(~bone) * spacing
+        return np.clip(clear_mm / settings.clear_radius_mm, 0.0, 1.0)
+
+    with ThreadPoolExecutor(2) as others:
+        clearance = others.submit(clear)
+        in_front = others.submit(_body_in_front, volume.hu, spacing, settings)
+        walled = _surrounded(bone, spacing, settings)
+        content = np.interp(volume.hu, CONTENT_HU, CONTENT_SHARE).astype(np.float32)
+        walled *= clearance.result()
+        walled *= content
+        front = in_front.result()
+    walled *= volume.inside
+    return _scored(walled, front, np.full_like(walled, -1.0), volume, settings)
+
+
+def with_far_wall(
+    likeness: CanalLikeness, volume: WorkingVolume, settings: CanalSettings
+) -> CanalLikeness:
+    """Let the front wall of a body count as a body in front as well.
+
+    It helps where marrow is as dark as muscle, at the price of a path that runs further
+    into the sacrum.
+    """
+    spacing = volume.geometry.spacing_mm[0]
+    far = _far_wall(volume.hu > settings.bone_above_hu, spacing, settings)
+    front = np.maximum(likeness.front, FAR_WALL_SHARE * far)
+    return _scored(likeness.walled, front, likeness.symmetry, volume, settings)
+
+
+def _scored(
+    walled: ScoreArray,
+    front: ScoreArray,
+    symmetry: ScoreArray,
+    volume: WorkingVolume,
+    settings: CanalSettings,
+) -> CanalLikeness:
+    """Put the signs together; symmetry is looked at only where the others speak."""
+    spacing = volume.geometry.spacing_mm[0]
+    score = walled * (settings.least_front + (1.0 - settings.least_front) * front)
+    likely = score > settings.symmetry_from_score
+    new = np.argwhere(likely & (symmetry < 0.0))
+    symmetry = symmetry.copy()
+    symmetry[tuple(new.T)] = axial_symmetry(volume.hu, new, spacing)
+    kept = settings.least_symmetry + (1.0 - settings.least_symmetry) * symmetry[likely]
+    score[likely] *= kept
     smooth: ScoreArray = ndimage.gaussian_filter1d(
         score, settings.tube_mm / spacing, axis=0, mode="nearest"
     )
-    return smooth
+    return CanalLikeness(smooth, walled, front, symmetry)
 
 
 def _surrounded(bone: BoolArray, spacing: float, settings: CanalSettings) -> ScoreArray:
@@ -74,9 +129,9 @@ def _share_of_rays(
     settings: CanalSettings,
 ) -> ScoreArray:
     """Share of rays (0 is left, pi/2 to the back) that meet bone at these distances."""
-    met = np.zeros(bone.shape, np.float32)
     window = 2 * round(settings.level_mm / spacing) + 1
-    for angle in angles_rad:
+
+    def rays(angle: float) -> npt.NDArray[np.uint8]:
         hit = np.zeros_like(bone)
         places = {
             (
@@ -88,7 +143,14 @@ def _share_of_rays(
         for row, column in places:
             _or_shifted(hit, bone, row, column)
         # A little above or below counts as here.
-        met += ndimage.maximum_filter1d(hit.view(np.uint8), window, axis=0)
+        near: npt.NDArray[np.uint8] = ndimage.maximum_filter1d(
+            hit.view(np.uint8), window, axis=0
+        )
+        return near
+
+    met = np.zeros(bone.shape, np.float32)
+    for hits in side_by_side(rays, angles_rad):
+        met += hits
     met /= len(angles_rad)
     return met
 

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from cemscope.segmentation.worker_threads import side_by_side
+
 HALF_WIDTH_MM = 30.0
 """Half the width of the part of a slice that is compared with its mirror."""
 
@@ -18,8 +20,11 @@ STRIDE_MM = 4.0
 TURNS_DEG = (-18.0, -9.0, 0.0, 9.0, 18.0)
 """Turns of the mirror's plane about the vertical."""
 
-POINTS_AT_ONCE = 20_000
-"""Points whose surroundings are held in memory at a time."""
+SIDES = (1.0, -1.0)
+"""Left and right of the mirror's plane."""
+
+POINTS_AT_ONCE = 4_000
+"""Points whose surroundings are compared at a time (5 MB an array)."""
 
 
 def axial_symmetry(
@@ -47,38 +52,46 @@ def axial_symmetry(
         np.arange(STRIDE_MM / 2, HALF_WIDTH_MM + 0.1, STRIDE_MM),
         np.arange(-IN_FRONT_MM, BEHIND_MM + 0.1, STRIDE_MM),
     )
-    result = np.zeros(len(index), np.float32)
+    # With a wide border no neighbour lies outside; it has the values of the edge.
+    border = int(np.hypot(IN_FRONT_MM, HALF_WIDTH_MM) / spacing_mm) + 2
+    padded = np.pad(hu, ((0, 0), (border, border), (border, border)), mode="edge")
+    shape = padded.shape
+    start = (index[:, 0] * shape[1] + index[:, 1] + border) * shape[2]
+    start += index[:, 2] + border
+    pairs = []
     for turn in np.radians(TURNS_DEG):
-        offsets = [
-            np.rint(
-                np.stack(
-                    [
-                        behind * np.cos(turn) + side * across * np.sin(turn),
-                        side * across * np.cos(turn) - behind * np.sin(turn),
-                    ]
-                ).reshape(2, -1)
-                / spacing_mm
-            ).astype(np.int64)
-            for side in (1.0, -1.0)
-        ]
-        for first in range(0, len(index), POINTS_AT_ONCE):
-            part = slice(first, first + POINTS_AT_ONCE)
-            one, other = (_values(hu, index[part], offset) for offset in offsets)
-            np.maximum(result[part], _correlation(one, other), out=result[part])
-    return result
+        row, column = (
+            np.rint(np.stack(parts) / spacing_mm).astype(np.int64)
+            for parts in (
+                [behind * np.cos(turn) + s * across * np.sin(turn) for s in SIDES],
+                [s * across * np.cos(turn) - behind * np.sin(turn) for s in SIDES],
+            )
+        )
+        pairs.append((row * shape[2] + column).reshape(2, -1))
+
+    def best(first: int) -> npt.NDArray[np.float32]:
+        part = start[first : first + POINTS_AT_ONCE]
+        like = np.zeros(len(part), np.float32)
+        for one, other in pairs:
+            found = _correlation(
+                _values(padded, part, one), _values(padded, part, other)
+            )
+            np.maximum(like, found, out=like)
+        return like
+
+    parts = side_by_side(best, range(0, len(index), POINTS_AT_ONCE))
+    return np.concatenate([*parts, np.zeros(0, np.float32)])
 
 
 def _values(
-    hu: npt.NDArray[np.float32],
-    index: npt.NDArray[np.int64],
+    padded: npt.NDArray[np.float32],
+    start: npt.NDArray[np.int64],
     offsets: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """Values (points, offsets) beside voxels; the border is extended."""
-    z, y, x = index.T[:, :, None]
-    row = np.clip(y + offsets[0], 0, hu.shape[1] - 1)
-    column = np.clip(x + offsets[1], 0, hu.shape[2] - 1)
-    flat = (z * hu.shape[1] + row) * hu.shape[2] + column
-    found: npt.NDArray[np.float32] = np.take(hu.reshape(-1), flat)
+    """Values (points, offsets) beside voxels, both as places in the flat array."""
+    found: npt.NDArray[np.float32] = np.take(
+        padded.reshape(-1), start[:, None] + offsets, mode="clip"
+    )
     return found
 
 

@@ -13,7 +13,11 @@ import numpy.typing as npt
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.geometry import FloatArray
-from cemscope.segmentation.canal.canal_likeness import ScoreArray, canal_likeness
+from cemscope.segmentation.canal.canal_likeness import (
+    ScoreArray,
+    canal_likeness,
+    with_far_wall,
+)
 from cemscope.segmentation.canal.canal_part import canal_part
 from cemscope.segmentation.canal.canal_settings import CanalSettings
 from cemscope.segmentation.canal.smooth_line import smooth_line
@@ -69,9 +73,11 @@ def find_canal(
     """
     volume = coarser(coarse, settings.grid_mm)
     spacing = volume.geometry.spacing_mm[0]
-    found = _clearest_part(volume, streaks, settings)
+    likeness = canal_likeness(volume, settings)
+    found = _clearest_part(volume, likeness.score, streaks, settings)
     if (len(volume.hu) - found.slices) * spacing > LOST_MM:
-        further = _clearest_part(volume, streaks, settings, far_wall=True)
+        far = with_far_wall(likeness, volume, settings)
+        further = _clearest_part(volume, far.score, streaks, settings)
         if (further.slices - found.slices) * spacing > LOST_MM:
             found = further
     if found.slices * spacing < settings.shortest_mm:
@@ -89,17 +95,15 @@ def find_canal(
 
 def _clearest_part(
     volume: WorkingVolume,
+    likeness: ScoreArray,
     streaks: StreakPlanes | None,
     settings: CanalSettings,
-    *,
-    far_wall: bool = False,
 ) -> "_FoundPart":
     """Part of the best path in the canal, led by the planes without streaks if need be.
 
     Between two rods a dark band is as symmetrical, and as walled in, as the canal; the
     planes without streaks tell whether it led the path astray.
     """
-    likeness = canal_likeness(volume, settings, far_wall=far_wall)
     blinded = _blinded(volume, streaks)
     found = _found_part(volume, likeness, streaks, settings)
     if blinded.any():
@@ -249,23 +253,23 @@ def _best_path(
         for dx in range(-reach, reach + 1)
         if dy * dy + dx * dx <= reach * reach
     ]
+    rows, columns = score.shape[1:]
     total = score[0]
     choices = np.zeros(score.shape, np.int8)
+    padded = np.full((rows + 2 * reach, columns + 2 * reach), -np.inf, np.float32)
+    inner = padded[reach : reach + rows, reach : reach + columns]
+    moved, better = np.empty_like(total), np.empty(total.shape, np.bool_)
     for z in range(1, len(score)):
-        padded = np.pad(total, reach, constant_values=-np.inf)
+        inner[:] = total
         best = np.full(total.shape, -np.inf, np.float32)
         for number, (dy, dx) in enumerate(offsets):
             price = settings.step_price * spacing * float(np.hypot(dy, dx))
-            moved = (
-                padded[
-                    reach + dy : reach + dy + total.shape[0],
-                    reach + dx : reach + dx + total.shape[1],
-                ]
-                - price
-            )
-            better = moved > best
-            best[better] = moved[better]
-            choices[z][better] = number
+            row, column = reach + dy, reach + dx
+            there = padded[row : row + rows, column : column + columns]
+            np.subtract(there, price, out=moved)
+            np.greater(moved, best, out=better)
+            np.copyto(best, moved, where=better)
+            np.copyto(choices[z], number, where=better)
         total = best + score[z]
     path = np.zeros((len(score), 2), np.int64)
     path[-1] = np.unravel_index(int(total.argmax()), total.shape)
