@@ -44,7 +44,8 @@ OBLIQUE = (
 )
 
 CASES = (
-    HaloCase("tight", HaloPlan(0.0), (NONE,)),
+    HaloCase("tight", HaloPlan(0.0, radius_mm=2.75), (NONE,)),
+    HaloCase("tight, near the pedicle's walls", HaloPlan(0.0), (NONE, REFUSED)),
     HaloCase("half a millimetre", HaloPlan(0.5, 400.0), (NONE, REFUSED)),
     HaloCase("1 mm with rim", HaloPlan(1.0, 400.0), (SUSPICIOUS, LOOSE), 0.3),
     HaloCase("1.5 mm with rim", HaloPlan(1.5, 400.0), (LOOSE,), 0.3),
@@ -179,6 +180,21 @@ def test_grades_follow_their_definition(case: GradeCase) -> None:
     finding = judge_surface(case.surface, LucencySettings())
     assert isinstance(finding, Lucency)
     assert finding.grade is case.grade
+
+
+@pytest.mark.parametrize(
+    ("arc_deg", "grade"), [(90.0, LucencyGrade.NONE), (140.0, LucencyGrade.LOOSE)]
+)
+def test_the_least_window_must_show_its_length_itself(
+    arc_deg: float, grade: LucencyGrade
+) -> None:
+    """All places together tell of a third of the length, single ones of less."""
+    shown = surface(2.5, arc_deg, 0.3)
+    told = np.zeros(shown.width_mm.shape, np.bool_)
+    told[: round(0.35 * PLANES), : round(arc_deg * ANGLES / 360.0)] = True
+    finding = judge_surface(replace(shown, told=told), LucencySettings())
+    assert isinstance(finding, Lucency)
+    assert finding.grade is grade
 
 
 def test_too_little_seen_is_said_and_never_none() -> None:

@@ -1,13 +1,13 @@
 """A gap that is placed by calculation, against one that is in the phantom."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 
+from cases.halo_profiles import halo_profiles, halo_scan
 from cemscope.findings import Lucency, NotAssessed
-from cemscope.measurement.lucency import LucencyScan, expected_metal, measure_lucency
+from cemscope.measurement.lucency import measure_lucency
 from cemscope.measurement.lucency_joint import JointSettings
 from cemscope.measurement.lucency_power import (
     PowerSettings,
@@ -15,7 +15,7 @@ from cemscope.measurement.lucency_power import (
     with_gap,
 )
 from cemscope.measurement.lucency_profiles import DISTANCE_MM, CellState
-from cemscope.measurement.lucency_streaks import CleanProfiles, clean_profiles
+from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.measurement.lucency_surface import LucencySettings
 from cemscope.measurement.lucency_widths import (
     BoneLevels,
@@ -23,35 +23,9 @@ from cemscope.measurement.lucency_widths import (
     weigh_widths,
 )
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import ScanRegion, box_of
-from cemscope.testing.halo_scene import HaloPlan, build_halo_scene
-from cemscope.testing.phantoms import Contrast, Scanner
 
 GAP_HU = 10.0
 """Of the phantoms."""
-
-
-@cache
-def read(width_mm: float, marrow_hu: float = 140.0) -> tuple[CleanProfiles, ScrewModel]:
-    scan, screw = scanned(width_mm, marrow_hu)
-    settings = LucencySettings().profiles
-    metal = expected_metal(scan, (screw,))
-    cleaned = clean_profiles(scan.region, scan.materials, (screw,), settings, metal)[0]
-    assert cleaned is not None
-    return cleaned, cleaned.screw
-
-
-@cache
-def scanned(width_mm: float, marrow_hu: float) -> tuple[LucencyScan, ScrewModel]:
-    scene = build_halo_scene(
-        HaloPlan(width_mm), Scanner(noise_hu=12.0), Contrast(marrow_hu=marrow_hu)
-    )
-    ct = scene.phantom.ct
-    whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
-    region = ScanRegion.of_box(ct, scene.phantom.spine.labels, whole)
-    return LucencyScan(
-        region, scene.materials, ct.spacing_mm[0], ct.clipped_at_hu
-    ), scene.screws[0]
 
 
 def told(cleaned: CleanProfiles, screw: ScrewModel, levels: BoneLevels) -> float:
@@ -68,8 +42,8 @@ def told(cleaned: CleanProfiles, screw: ScrewModel, levels: BoneLevels) -> float
 
 @pytest.mark.parametrize("width_mm", [1.5, 2.0])
 def test_a_calculated_gap_looks_like_a_real_one(width_mm: float) -> None:
-    tight, screw = read(0.0)
-    real, _ = read(width_mm)
+    tight, screw = halo_profiles(0.0)
+    real, _ = halo_profiles(width_mm)
     worn = with_gap(tight, screw.shaft, width_mm, GAP_HU)
     seen = tight.profiles.state == CellState.SEEN
     mean = [p.profiles.hu[seen].mean(axis=0) for p in (tight, real, worn)]
@@ -84,7 +58,7 @@ def test_a_calculated_gap_looks_like_a_real_one(width_mm: float) -> None:
 
 
 def test_what_lies_beyond_the_gap_stays() -> None:
-    tight, screw = read(0.0)
+    tight, screw = halo_profiles(0.0)
     worn = with_gap(tight, screw.shaft, 1.5, GAP_HU)
     far = DISTANCE_MM > 3.5
     np.testing.assert_allclose(
@@ -93,7 +67,7 @@ def test_what_lies_beyond_the_gap_stays() -> None:
 
 
 def test_darker_than_the_gap_stays() -> None:
-    tight, screw = read(0.0)
+    tight, screw = halo_profiles(0.0)
     dark = replace(
         tight, profiles=replace(tight.profiles, hu=np.full_like(tight.profiles.hu, -50))
     )
@@ -102,7 +76,7 @@ def test_darker_than_the_gap_stays() -> None:
 
 
 def test_a_clear_scan_tells_and_a_hidden_one_does_not() -> None:
-    tight, screw = read(0.0)
+    tight, screw = halo_profiles(0.0)
     levels = BoneLevels(144.0, 10.0, 15.0)
     assert told(tight, screw, levels) >= PowerSettings().least_told
     state = tight.profiles.state.copy()
@@ -112,14 +86,14 @@ def test_a_clear_scan_tells_and_a_hidden_one_does_not() -> None:
 
 
 def test_nothing_seen_tells_nothing() -> None:
-    tight, screw = read(0.0)
+    tight, screw = halo_profiles(0.0)
     state = np.full_like(tight.profiles.state, CellState.HIDDEN)
     blind = replace(tight, profiles=replace(tight.profiles, state=state))
     assert told(blind, screw, BoneLevels(144.0, 10.0, 15.0)) == 0.0
 
 
 def test_marrow_as_dark_as_a_gap_is_not_assessed() -> None:
-    scan, screw = scanned(0.0, 20.0)
+    scan, screw = halo_scan(0.0, 20.0)
     finding = measure_lucency(scan, (screw,))[0].finding
     assert isinstance(finding, NotAssessed), finding
     assert "as dark as a gap" in finding.reason
@@ -130,7 +104,7 @@ def test_marrow_as_dark_as_a_gap_is_not_assessed() -> None:
 
 
 def test_a_shaft_of_unsure_radius_is_not_assessed() -> None:
-    scan, screw = scanned(0.0, 140.0)
+    scan, screw = halo_scan(0.0, 140.0)
     unsure = replace(screw, shaft=replace(screw.shaft, radius_deviation_mm=0.4))
     finding = measure_lucency(scan, (unsure,))[0].finding
     assert isinstance(finding, NotAssessed)

@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from scipy import special
 
+from cases.oblique_shaft import shaft_axis, shaft_geometry
 from cemscope.findings import Side
-from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.shaft_blur import without_shaft
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
+from cemscope.segmentation.implants.screw_profile import ShaftProfile
 from cemscope.segmentation.implants.screw_thread import ThreadEstimate
 from cemscope.segmentation.scan_region import ScanRegion, box_of
 
 MARROW_HU, METAL_HU, RADIUS_MM = 120.0, 6000.0, 3.0
-SPACING_MM = (0.8, 0.5, 0.5)
 SHAPE = (30, 60, 40)
 
 
@@ -41,28 +40,13 @@ CASES = (
 )
 
 
-def geometry() -> VoxelGeometry:
-    origin = tuple(
-        -0.5 * (n - 1) * s for n, s in zip(SHAPE[::-1], SPACING_MM[::-1], strict=True)
-    )
-    return VoxelGeometry.from_axes(SHAPE, SPACING_MM, origin)
-
-
-def axis(shift_mm: float = 0.0) -> ScrewAxis:
-    forward = np.array([0.15, -0.95, 0.12])
-    forward /= np.linalg.norm(forward)
-    across = np.cross(forward, [0.0, 0.0, 1.0])
-    point = -20.0 * forward + shift_mm * across / np.linalg.norm(across)
-    return ScrewAxis(point, forward)
-
-
 def scan(case: BlurCase) -> tuple[ScanRegion, np.ndarray]:
     """The scan of a smooth shaft in marrow, and the distance outside its surface."""
-    grid = geometry()
+    grid = shaft_geometry(SHAPE)
     points = grid.index_to_lps(
         np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1).reshape(-1, 3)
     )
-    line = axis(case.shift_mm)
+    line = shaft_axis(case.shift_mm)
     offset = points - line.point
     offset -= (offset @ line.forward)[:, None] * line.forward
     radius = np.linalg.norm(offset, axis=1)
@@ -81,7 +65,7 @@ def scan(case: BlurCase) -> tuple[ScanRegion, np.ndarray]:
 SCREW = ScrewModel(
     level="L3",
     side=Side.LEFT,
-    axis=axis(),
+    axis=shaft_axis(),
     neck_mm=2.0,
     tip_mm=40.0,
     shaft=ShaftProfile(RADIUS_MM, 0.5, METAL_HU),

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import special
 
+from cases.oblique_shaft import shaft_axis, shaft_geometry
 from cemscope.findings import Side
-from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.shaft_blur import EdgeBlur
 from cemscope.measurement.shaft_fit import FittedShafts, fit_flanks, metal_beside
 from cemscope.measurement.shaft_flank import ExpectedMetal, metal_of, read_flank
@@ -22,7 +22,6 @@ from cemscope.segmentation.implants.screw_thread import ThreadEstimate
 from cemscope.segmentation.scan_region import ScanRegion, box_of
 
 MARROW_HU, METAL_HU = 120.0, 9000.0
-SPACING_MM = (0.8, 0.5, 0.5)
 SHAPE = (34, 60, 40)
 PART_MM = (4.0, 36.0)
 WIDE = 30000.0
@@ -61,25 +60,10 @@ CASES = (
 )
 
 
-def geometry() -> VoxelGeometry:
-    origin = tuple(
-        -0.5 * (n - 1) * s for n, s in zip(SHAPE[::-1], SPACING_MM[::-1], strict=True)
-    )
-    return VoxelGeometry.from_axes(SHAPE, SPACING_MM, origin)
-
-
-def axis(shift_mm: float = 0.0) -> ScrewAxis:
-    forward = np.array([0.15, -0.95, 0.12])
-    forward /= np.linalg.norm(forward)
-    across = np.cross(forward, [0.0, 0.0, 1.0])
-    point = -20.0 * forward + shift_mm * across / np.linalg.norm(across)
-    return ScrewAxis(point, forward)
-
-
 SCREW = ScrewModel(
     "L3",
     Side.LEFT,
-    axis(),
+    shaft_axis(),
     neck_mm=2.0,
     tip_mm=40.0,
     shaft=ShaftProfile(3.0, 0.5, 4000.0),
@@ -91,13 +75,13 @@ SCREW = ScrewModel(
 
 def distance_mm(line: ScrewAxis) -> np.ndarray:
     index = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
-    offset = geometry().index_to_lps(index.reshape(-1, 3)) - line.point
+    offset = shaft_geometry(SHAPE).index_to_lps(index.reshape(-1, 3)) - line.point
     offset -= (offset @ line.forward)[:, None] * line.forward
     return np.asarray(np.linalg.norm(offset, axis=1)).reshape(SHAPE)
 
 
 def scan(case: FlankCase, streak_hu: np.ndarray | float = 0.0) -> ScanRegion:
-    outside = distance_mm(axis(case.shift_mm)) - case.radius_mm
+    outside = distance_mm(shaft_axis(case.shift_mm)) - case.radius_mm
     inside = case.blur_mm**2 / (2.0 * case.radius_mm)
     share = special.ndtr(-(outside + inside) / case.blur_mm)
     hu = MARROW_HU + (METAL_HU - MARROW_HU) * share + streak_hu
@@ -106,19 +90,19 @@ def scan(case: FlankCase, streak_hu: np.ndarray | float = 0.0) -> ScanRegion:
         hu[cement()] = 2500.0
     array = np.rint(np.minimum(hu, case.ceiling_hu)).astype(np.int16)
     whole = box_of(np.zeros(3, int), np.array(SHAPE))
-    return ScanRegion(whole, array, np.full(SHAPE, 22, np.uint8), geometry())
+    return ScanRegion(whole, array, np.full(SHAPE, 22, np.uint8), shaft_geometry(SHAPE))
 
 
 def cement() -> np.ndarray:
     """A lump that touches one side of the shaft."""
-    offset = distance_mm(axis()) < 8.0
+    offset = distance_mm(shaft_axis()) < 8.0
     offset[: SHAPE[0] // 2 + 3] = False
-    return offset & (distance_mm(axis()) > 3.3)
+    return offset & (distance_mm(shaft_axis()) > 3.3)
 
 
 def fitted(case: FlankCase, streak_hu: float | np.ndarray = 0.0) -> FittedShafts:
     region = scan(case, streak_hu)
-    others = distance_mm(axis()) < 3.0
+    others = distance_mm(shaft_axis()) < 3.0
     if case.cement:
         others |= cement()
     known = np.broadcast_to(streak_hu, SHAPE).astype(float)
@@ -137,7 +121,7 @@ def test_radius_and_axis_are_found(case: FlankCase) -> None:
     found = fitted(case)
     screw = found.screws[0]
     assert screw.shaft.radius_mm == pytest.approx(case.radius_mm, abs=case.bound_mm)
-    true = axis(case.shift_mm)
+    true = shaft_axis(case.shift_mm)
     for t in (8.0, 32.0):
         off = screw.axis.at(t) - true.point
         off -= (off @ true.forward) * true.forward
@@ -153,7 +137,7 @@ def test_blur_is_found(blur_mm: float) -> None:
 
 def test_streaks_within_the_metal_are_taken_off() -> None:
     # Starved rays darken the middle of a shaft most.
-    dark = -4000.0 * np.exp(-0.5 * (distance_mm(axis()) / 1.5) ** 2)
+    dark = -4000.0 * np.exp(-0.5 * (distance_mm(shaft_axis()) / 1.5) ** 2)
     case = FlankCase("", radius_mm=3.2, ceiling_hu=3071.0)
     found = fitted(case, dark).screws[0].shaft.radius_mm
     assert found == pytest.approx(3.2, abs=0.12)
@@ -163,7 +147,7 @@ def test_only_marrow_is_left_beside_the_shaft() -> None:
     case = FlankCase("", radius_mm=3.2, blur_mm=0.6)
     region, found = scan(case), fitted(case)
     metal = metal_beside(region, found.screws[0], found.metal_hu[0], found.blur)
-    outside = distance_mm(axis()) - 3.2
+    outside = distance_mm(shaft_axis()) - 3.2
     beside = (outside > 0.7) & (outside < 2.0)
     error = (region.hu - metal - MARROW_HU)[beside]
     # Noise of 20 HU, and an edge 0.01 mm off: 30 HU at 0.7 mm.

@@ -14,7 +14,7 @@ from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, LucencyGrade, NotAssessed
 from cemscope.measurement.lucency_grade import judge_surface
 from cemscope.measurement.lucency_joint import JointGap, strongest_gap
-from cemscope.measurement.lucency_power import share_told
+from cemscope.measurement.lucency_power import share_gained, share_told
 from cemscope.measurement.lucency_profiles import (
     DISTANCE_MM,
     CellState,
@@ -33,7 +33,7 @@ from cemscope.measurement.shaft_fit import BRIGHT_SPREAD
 from cemscope.measurement.shaft_flank import ExpectedMetal
 from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import ScanRegion
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.volume import LabelArray
 
 log = logging.getLogger(__name__)
@@ -179,28 +179,53 @@ def _screw_lucency(
     )
     finding = judge_surface(surface, settings)
     if isinstance(finding, Lucency):
-        looked = (settings.power, settings.widths, settings.joint)
-        if finding.grade is LucencyGrade.NONE and _doubtful(joint, settings):
-            finding = NotAssessed(
-                f"what is seen fits a gap of {joint.width_mm:.1f} mm nearly as well "
-                "as none"
+        if finding.grade is LucencyGrade.NONE:
+            reason = _why_not_none(
+                finding, cleaned, levels, (evidence, joint), settings
             )
-        elif finding.grade is LucencyGrade.NONE and _dark_in_part(finding, settings):
-            finding = NotAssessed(
-                f"a dark zone of {finding.whole.mean_width_mm:.1f} mm lies along "
-                f"{100.0 * finding.whole.length_fraction:.0f} % of the shaft: too "
-                "little for a rim, too much for none"
-            )
-        elif finding.grade is LucencyGrade.NONE:
-            share = share_told(cleaned, screw.shaft, levels, evidence, looked)
-            if share < settings.power.least_told:
-                finding = _too_weak(settings, share)
+            finding = reason or finding
         elif _as_dark_as_a_gap(levels, settings):
             # A dense line beyond may as well be the end of fatty marrow.
             finding = NotAssessed(
                 f"marrow of {levels.marrow_hu:.0f} HU is as dark as a gap"
             )
     return ScrewLucency(finding, surface)
+
+
+def _why_not_none(
+    finding: Lucency,
+    cleaned: CleanShaft,
+    levels: BoneLevels,
+    told: tuple[FloatArray, JointGap],
+    settings: LucencySettings,
+) -> NotAssessed | None:
+    """Tell why no rim was found though there may be one; None where there is none."""
+    evidence, joint = told
+    if _doubtful(joint, settings):
+        return _fits_a_gap(joint.width_mm)
+    if _dark_in_part(finding, settings):
+        return NotAssessed(
+            f"a dark zone of {finding.whole.mean_width_mm:.1f} mm lies along "
+            f"{100.0 * finding.whole.length_fraction:.0f} % of the shaft: too "
+            "little for a rim, too much for none"
+        )
+    shaft = cleaned.screw.shaft
+    looked = (settings.power, settings.widths, settings.joint)
+    share = share_told(cleaned, shaft, levels, evidence, looked)
+    if share >= settings.power.least_told:
+        return None
+    # Errors that all places share hide less than errors of each place would.
+    together = (settings.power, settings.widths, settings.shared)
+    gained = share_gained(cleaned, shaft, levels, together)
+    if gained >= settings.power.least_told:
+        return None
+    return _too_weak(settings, max(share, gained))
+
+
+def _fits_a_gap(width_mm: float) -> NotAssessed:
+    return NotAssessed(
+        f"what is seen fits a gap of {width_mm:.1f} mm nearly as well as none"
+    )
 
 
 def _doubtful(joint: JointGap, settings: LucencySettings) -> bool:

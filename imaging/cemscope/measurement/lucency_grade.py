@@ -58,7 +58,13 @@ def judge_surface(
 
 
 def _confirmed(surface: LucencyMap, told: BoolArray, settings: LucencySettings) -> bool:
-    """Tell whether the places of a gap show it one by one, too."""
+    """Tell whether the places of a gap show it one by one, too.
+
+    In a window of the least arc marrow imitates a gap most easily: there the single
+    places must be as many as the definition asks for.
+    """
+    if told.any(axis=0).sum() * 360.0 / ANGLES <= settings.suspicious_arc_deg:
+        return False
     seen = told & (surface.state == CellState.SEEN)
     share = (surface.width_mm[seen] > 0.0).mean() if seen.any() else 0.0
     return bool(share >= settings.told_share)

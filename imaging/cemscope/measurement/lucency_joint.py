@@ -37,7 +37,7 @@ class JointSettings:
     """
 
     least_evidence: float = 4.0
-    doubtful_evidence: float = 3.0
+    doubtful_evidence: float = 1.75
     places_of_one: float = 40.0
     length_fractions: tuple[float, ...] = (1.0 / 3.0, 0.5, 0.75, 1.0)
     arcs_deg: tuple[float, ...] = (90.0, 140.0, 180.0, 270.0, 360.0)
@@ -85,11 +85,11 @@ def strongest_gap(
         return best
     first, last = int(rows[0]), int(rows[-1]) + 1
     used = seen[first:last].astype(float)
-    count = _summed(used)
+    count = summed(used)
     for width in JOINT_WIDTHS_MM:
         column = int(np.argmin(np.abs(WIDTHS_MM[:-1] - width)))
         gain = (evidence[first:last, :, column] - evidence[first:last, :, 0]) * used
-        total = _summed(gain)
+        total = summed(gain)
         for fraction in settings.length_fractions:
             planes = max(round(fraction * (last - first)), 1)
             for arc in settings.arcs_deg:
@@ -107,10 +107,10 @@ def strongest_gap(
     return best
 
 
-def _summed(values: FloatArray) -> FloatArray:
-    """Sum up along the shaft and twice around it, with a leading 0."""
+def summed(values: FloatArray) -> FloatArray:
+    """Sum up along the shaft (axis 0) and twice around it, with a leading 0."""
     twice = np.concatenate([values, values], axis=1)
-    sums = np.zeros((twice.shape[0] + 1, twice.shape[1] + 1))
+    sums = np.zeros((twice.shape[0] + 1, twice.shape[1] + 1, *twice.shape[2:]))
     sums[1:, 1:] = twice.cumsum(axis=0).cumsum(axis=1)
     return sums
 

@@ -13,6 +13,10 @@ from scipy import special
 
 from cemscope.measurement.lucency_joint import JointSettings, strongest_gap
 from cemscope.measurement.lucency_profiles import ANGLES, DISTANCE_MM, CellState
+from cemscope.measurement.lucency_shared import (
+    SharedSettings,
+    shared_evidence,
+)
 from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.measurement.lucency_widths import (
     BoneLevels,
@@ -20,6 +24,7 @@ from cemscope.measurement.lucency_widths import (
     metal_share,
     weigh_widths,
 )
+from cemscope.measurement.lucency_window import strongest_shared_gap
 from cemscope.segmentation.implants.screw_profile import ShaftProfile
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray
@@ -35,6 +40,9 @@ class PowerSettings:
         Its width; it has no dense line.
     arc_deg, length_fraction
         Its extent.
+    least_evidence
+        It is told where it raises the evidence of `lucency_joint` to this: clearly
+        more than what a shaft without a grade may have (`doubtful_evidence`).
     least_told
         Of the places where it may lie, it must be told at this share.
     """
@@ -42,6 +50,7 @@ class PowerSettings:
     width_mm: float = 1.5
     arc_deg: float = 360.0
     length_fraction: float = 0.5
+    least_evidence: float = 2.75
     least_told: float = 0.5
 
 
@@ -74,10 +83,45 @@ def share_told(
         strongest_gap(
             np.where(place[..., None], of_gap, evidence), seen, joint
         ).strength
-        >= joint.doubtful_evidence
+        >= power.least_evidence
         for place in places
     ]
     return float(np.mean(told))
+
+
+def share_gained(
+    cleaned: CleanProfiles,
+    shaft: ShaftProfile,
+    levels: BoneLevels,
+    settings: tuple[PowerSettings, WidthSettings, SharedSettings],
+) -> float:
+    """Share of the places along a shaft where all places together would tell a gap.
+
+    0 where they speak for one as it is.
+
+    Parameters
+    ----------
+    cleaned, shaft, levels
+        What `lucency_widths.weigh_widths` was given.
+    settings
+        The gap, and how it is looked for.
+    """
+    power, widths, shared = settings
+    read = shared_evidence(cleaned, shaft, levels, widths, shared)
+    rows = np.flatnonzero(read.seen.any(axis=1))
+    usual = strongest_shared_gap(read, shared).evidence
+    if rows.size == 0 or usual >= shared.doubtful_evidence:
+        return 0.0
+    worn = with_gap(cleaned, shaft, power.width_mm, widths.gap_hu)
+    of_gap = shared_evidence(worn, shaft, levels, widths, shared)
+    first, count = int(rows[0]), int(rows[-1]) + 1 - int(rows[0])
+    planes = max(round(power.length_fraction * count), 1)
+    starts = np.linspace(0, count - planes, max(round(1 / power.length_fraction), 1))
+    gains = []
+    for start in first + np.round(starts).astype(int):
+        both = read.with_places_of(of_gap, slice(int(start), int(start) + planes))
+        gains.append(strongest_shared_gap(both, shared).evidence - usual)
+    return float(np.mean(np.array(gains) >= shared.least_gain))
 
 
 def with_gap(

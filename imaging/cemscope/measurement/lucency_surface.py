@@ -9,6 +9,7 @@ from cemscope.findings import Side
 from cemscope.measurement.lucency_joint import JointSettings
 from cemscope.measurement.lucency_power import PowerSettings
 from cemscope.measurement.lucency_profiles import ProfileSettings
+from cemscope.measurement.lucency_shared import SharedSettings
 from cemscope.measurement.lucency_widths import WidthSettings
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray
@@ -59,6 +60,8 @@ class LucencySettings:
         Surroundings so far below or above the patient's marrow are streaks, not bone.
     profiles, widths, joint
         How profiles are read, judged place by place, and over the whole shaft.
+    shared
+        Errors that all places of a shaft share; asked where no gap is told.
     power
         The gap that must not be missed where none is told.
     """
@@ -86,6 +89,7 @@ class LucencySettings:
     profiles: ProfileSettings = field(default_factory=ProfileSettings)
     widths: WidthSettings = field(default_factory=WidthSettings)
     joint: JointSettings = field(default_factory=JointSettings)
+    shared: SharedSettings = field(default_factory=SharedSettings)
     power: PowerSettings = field(default_factory=PowerSettings)
 
     @property

@@ -32,6 +32,10 @@ MAX_RADIUS_MM = 9.0
 ENOUGH_VOXELS = 1200
 """A profile of five unknowns needs no more voxels."""
 
+LEAST_CONTRAST_HU = 300.0
+"""Where all that is around a shaft is clipped too, its contrast is not known: no less
+than this is taken to scale errors [ours]."""
+
 CLIPPED_INSIDE = 0.1
 """A shaft of which this share is at the ceiling is brighter than that: the bore of a
 cannulated screw keeps the rest below it."""
@@ -315,7 +319,8 @@ def fit_shaft(
     used = used[:: max(used.size // ENOUGH_VOXELS, 1)]
     r, hu, censored = r[used], hu[used], censored[used]
     background0 = float(np.median(hu[r >= edge_mm + 1.5]))
-    scale = 0.06 * (min(top, ceiling_hu or top) - background0)
+    contrast_hu = min(top, ceiling_hu or top) - background0
+    scale = 0.06 * max(contrast_hu, LEAST_CONTRAST_HU)
     weight = 1.0 / np.sqrt(max(len(hu) / 60.0, 1.0))
     usual = SHAFT_BLUR_SIGMA_MM if prior.blur_mm is None else prior.blur_mm
 
