@@ -120,12 +120,15 @@ def find_leaks(
         name = vertebra.level.name
         if name in doubts.unlike:
             continue
-        if not _may_leak(fractions, owners, number, settings):
+        embedded = vertebra.source is VertebraSource.EMBEDDED
+        # Outlines by brightness may hold all of a leak.
+        if not embedded and not _may_leak(fractions, owners, number, settings):
+            continue
+        if not (owners.owner == number).any():
             continue
         regions = find_regions(fractions, owners, spine, number)
         if regions is None:
             continue
-        embedded = regions.vertebra.source is VertebraSource.EMBEDDED
         limits = PieceLimits(
             settings.minimum_distance_mm,
             settings.embedded_reach_mm if embedded else settings.minimum_reach_mm,
