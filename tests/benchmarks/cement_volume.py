@@ -340,14 +340,15 @@ def names_of(known: Spine, spine: Spine) -> dict[str, str]:
     if spine is known:
         return {}
     names = {}
+    true_names = {v.level.number: v.level.name for v in known.vertebrae}
     for vertebra in spine.vertebrae:
         inside = known.labels.labels[spine.labels.labels == vertebra.level.number]
         counts = np.bincount(inside[(inside > 0) & (inside < 100)], minlength=1)
         if counts.size > 1 and counts.max() > 0:
-            number = int(counts.argmax())
-            names[vertebra.level.name] = next(
-                v.level.name for v in known.vertebrae if v.level.number == number
-            )
+            # The end of the scan may cut a slice off a body that is not known.
+            true = true_names.get(int(counts.argmax()))
+            if true is not None:
+                names[vertebra.level.name] = true
     return names
 
 

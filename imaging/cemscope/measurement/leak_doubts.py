@@ -20,6 +20,7 @@ from cemscope.findings import (
 from cemscope.measurement.leak_pieces import MOST_SHARE, LeakPiece
 from cemscope.measurement.leak_regions import VertebraRegions, wall_depth_mm
 from cemscope.measurement.refused_levels import MetalDoubts
+from cemscope.measurement.vertebra_grid import Float32Array
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray, Notice
 
@@ -58,11 +59,14 @@ class DoubtSettings:
 
     Attributes
     ----------
-    sure_share
+    sure_share, far_share
         Least share of cement in a cell that is surely cement, and more than what
-        streaks feign in its planes.
+        streaks feign in its planes: beside metal, and far from it, where dark streaks
+        take more from cement than bright ones add to tissue.
     metal_mm, bone_mm
         Its distance from metal and from bone.
+    far_mm
+        Distance from metal at which ``far_share`` holds.
     sure_part
         Least part of a leak in such cells.
     shaft_diameter_mm
@@ -72,12 +76,32 @@ class DoubtSettings:
     """
 
     sure_share: float = 0.7
-    metal_mm: float = 4.0
+    far_share: float = 0.5
+    metal_mm: float = 5.0
+    far_mm: float = 9.0
     bone_mm: float = 1.0
-    sure_part: float = 0.25
+    sure_part: float = 0.2
     shaft_diameter_mm: float = 9.0
     toed_in_deg: float = 35.0
     sloping_deg: float = 30.0
+
+
+def sure_share(regions: VertebraRegions, settings: DoubtSettings) -> Float32Array:
+    """Share of cement that makes a cell surely cement, by its distance from metal.
+
+    Behind the posterior wall heads and rods are never far.
+    """
+    shares = np.interp(
+        regions.metal_mm,
+        (settings.metal_mm, settings.far_mm),
+        (settings.sure_share, settings.far_share),
+    )
+    behind = regions.grid.axis_mm(1) > wall_depth_mm(regions.shell)
+    behind = np.broadcast_to(behind[None, :, None], shares.shape)
+    if regions.canal is not None:
+        behind = behind & ~regions.canal
+    shares = np.where(behind, settings.sure_share, shares)
+    return np.asarray(np.maximum(shares, regions.streak_share), np.float32)
 
 
 def stands_out(
@@ -102,10 +126,9 @@ def stands_out(
     settings
         Limits.
     """
-    feigned = regions.streak_share
-    sure = piece.cells & (regions.cement >= np.maximum(settings.sure_share, feigned))
-    sure &= regions.bone_mm >= settings.bone_mm
-    sure &= (feigned <= MOST_SHARE) & (regions.metal_mm >= settings.metal_mm)
+    sure = piece.cells & (regions.cement >= sure_share(regions, settings))
+    sure &= (regions.bone_mm >= settings.bone_mm) & (regions.streak_share <= MOST_SHARE)
+    sure &= regions.metal_mm >= settings.metal_mm
     # These cells are nearly full: their number is their volume.
     sure_ml = float(sure.sum()) * regions.grid.cell_mm**3 / 1000.0
     if sure_ml < settings.sure_part * volume_ml:

@@ -7,7 +7,8 @@ from scipy import ndimage
 
 from cemscope.measurement.cell_distance import cells_within
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
-from cemscope.measurement.leak_regions import VertebraRegions
+from cemscope.measurement.leak_regions import PLACES, VertebraRegions
+from cemscope.measurement.vertebra_grid import Float32Array
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray, LabelArray
 
@@ -64,21 +65,40 @@ class PieceLimits:
         From bone, for the furthest cell.
     minimum_volume_ml
         Of the solid cells and what joins them.
+    buried_counts
+        Whether a vein on the posterior wall reaches as far as it is thick: outlines
+        by brightness take half of it for bone.
     """
 
     minimum_distance_mm: float
     minimum_reach_mm: float
     minimum_volume_ml: float
+    buried_counts: bool = False
 
 
-def find_pieces(regions: VertebraRegions, limits: PieceLimits) -> tuple[LeakPiece, ...]:
-    """Find the pieces of a vertebra, the largest first."""
+def find_pieces(
+    regions: VertebraRegions,
+    limits: PieceLimits,
+    least_share: Float32Array | None = None,
+) -> tuple[LeakPiece, ...]:
+    """Find the pieces of a vertebra, the largest first.
+
+    Parameters
+    ----------
+    regions, limits
+        Where to look, and what a piece must have.
+    least_share
+        Share of cement that a cell must have where more is asked than usual: streaks
+        would join a leak to everything that they reach.
+    """
     away = regions.bone_mm >= limits.minimum_distance_mm
     solid = (regions.cement >= SOLID_SHARE) & away
     joined = (regions.cement >= JOINED_SHARE) & away
     # Streaks of metal and the crests beside it are bright, too.
     crest = np.where(regions.bare_mm <= CREST_MM, SURE_SHARE, 0.0)
     least = np.maximum(crest, regions.streak_share)
+    if least_share is not None:
+        least = np.maximum(least, least_share)
     solid &= regions.cement >= np.minimum(least, MOST_SHARE)
     joined &= regions.cement >= 0.8 * np.minimum(least, MOST_SHARE)
     solid &= (regions.streak_share <= 1.0) | ~np.isfinite(regions.metal_mm)
@@ -86,9 +106,10 @@ def find_pieces(regions: VertebraRegions, limits: PieceLimits) -> tuple[LeakPiec
     if not solid.any():
         return ()
     # An outline that is a little too wide must not cut a vein along the wall in two.
-    joined |= shallow_cement(regions) & cells_within(
+    shallow = shallow_cement(regions) & cells_within(
         solid, ALONG_MM / regions.grid.cell_mm
     )
+    joined |= shallow
     joined |= _bridges(joined & (regions.cement >= SOLID_SHARE), regions)
     labels, count = ndimage.label(joined, np.ones((3, 3, 3)))
     cell_ml = regions.grid.cell_mm**3 / 1000.0
@@ -98,11 +119,20 @@ def find_pieces(regions: VertebraRegions, limits: PieceLimits) -> tuple[LeakPiec
     for number in order[held[order] >= LEAST_PART * limits.minimum_volume_ml]:
         cells = solid & (labels == number)
         reach = float(regions.bone_mm[cells].max())
-        if reach < limits.minimum_reach_mm:
+        buried = 0.0
+        if limits.buried_counts and _in_canal(cells, regions):
+            sunk = shallow & (labels == number)
+            buried = float(-regions.bone_mm[sunk].min(initial=0.0))
+        if reach + buried < limits.minimum_reach_mm:
             continue
         distance = float(regions.shell.distance_mm[cells].max())
         pieces.append(LeakPiece(labels == number, reach, distance))
     return tuple(pieces)
+
+
+def _in_canal(cells: BoolArray, regions: VertebraRegions) -> bool:
+    """Whether most of a piece lies in the epidural space."""
+    return float((regions.places[cells] == PLACES.index("epidural")).mean()) >= 0.5
 
 
 BRIDGE_MM = 3.5

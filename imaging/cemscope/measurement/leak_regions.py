@@ -13,6 +13,7 @@ from cemscope.measurement.body_shell import RIM_MM, BodyShell, signed_distance_m
 from cemscope.measurement.canal_room import canal_room
 from cemscope.measurement.cement_fraction import FractionMap, Ownership
 from cemscope.measurement.streak_share import crowded_planes, streak_share
+from cemscope.measurement.swallowed_canal import without_swallowed_canal
 from cemscope.measurement.vertebra_grid import Float32Array, VertebraGrid
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.spine import Spine, Vertebra, VertebraSource
@@ -180,8 +181,12 @@ def find_regions(
         vertebra.source is not VertebraSource.EMBEDDED,
     )
     neighbours = (nearest > 0) & ~outline & (nearest != vertebra.level.number)
+    swallowed = np.zeros(hu.shape, np.bool_)
+    if not image.trusted:
+        whole, shell = shell, without_swallowed_canal(shell, neighbours, cement, hu)
+        swallowed = whole.inside & ~shell.inside
     canal = canal_room(shell, spine, vertebra, neighbours | _firm(image))
-    arch = arch_bone(image, shell, canal) & ~shell.inside
+    arch = arch_bone(image, shell, canal) & ~shell.inside & ~swallowed
     if canal is not None:
         arch &= ~canal
     bone = shell.inside | arch | neighbours

@@ -19,7 +19,9 @@ from cemscope.measurement.leak_doubts import (
     doubted,
     doubted_outline,
     stands_out,
+    sure_share,
 )
+from cemscope.measurement.leak_enclosure import is_walled
 from cemscope.measurement.leak_path import leak_course
 from cemscope.measurement.leak_pieces import (
     LeakPiece,
@@ -118,18 +120,25 @@ def find_leaks(
         name = vertebra.level.name
         if name in doubts.unlike:
             continue
-        if not _may_leak(fractions, owners, number, settings):
+        embedded = vertebra.source is VertebraSource.EMBEDDED
+        # Outlines by brightness may hold all of a leak.
+        if not embedded and not _may_leak(fractions, owners, number, settings):
+            continue
+        if not (owners.owner == number).any():
             continue
         regions = find_regions(fractions, owners, spine, number)
         if regions is None:
             continue
-        embedded = regions.vertebra.source is VertebraSource.EMBEDDED
         limits = PieceLimits(
             settings.minimum_distance_mm,
             settings.embedded_reach_mm if embedded else settings.minimum_reach_mm,
             settings.minimum_volume_ml,
+            embedded,
         )
-        pieces = find_pieces(regions, limits)
+        least = None
+        if name in doubts.metal:
+            least = sure_share(regions, settings.refused)
+        pieces = find_pieces(regions, limits, least)
         voxels = voxels_of_pieces(pieces, regions, fractions, owners, number)
         count = first_numbers[number - 1]
         for piece, found in zip(pieces, voxels, strict=True):
@@ -141,8 +150,10 @@ def find_leaks(
                     settings.refused,
                 )  # fmt: skip
             else:
-                small |= _feigned(found, regions, settings)
+                small |= _feigned(piece, found, regions, settings)
             if small or solid < settings.minimum_voxels or len(leaks) >= 255:
+                continue
+            if embedded and is_walled(piece, regions):
                 continue
             count += 1
             leak_id = f"{name}-{count}"
@@ -160,16 +171,26 @@ CORE_SHARE = 0.7
 OVER_STREAKS = 1.5
 """What exceeds the brightest streaks by this factor is no streak [our choice]."""
 
+BESIDE_METAL_MM = 12.0
+BRIGHTEST, LEAST_BRIGHTEST = 0.9, 0.6
+"""So near to metal the brightest tenth of a leak reaches this share, whatever the
+streaks in its planes: single crests between two shafts leave them [our choice]."""
+
 
 def _feigned(
-    found: PieceVoxels, regions: VertebraRegions, settings: LeakageSettings
+    piece: LeakPiece,
+    found: PieceVoxels,
+    regions: VertebraRegions,
+    settings: LeakageSettings,
 ) -> bool:
     """Tell whether streaks of metal may have made a piece: it has hardly a core."""
     if not len(found.index):
         return True
     streaks = regions.grid.at(regions.streak_share, found.local_mm)
     if float(np.median(streaks)) < settings.streaky_from_share:
-        return False
+        beside = regions.metal_mm[piece.cells] <= BESIDE_METAL_MM
+        brightest = float(np.quantile(found.share, BRIGHTEST))
+        return float(beside.mean()) >= 0.5 and brightest < LEAST_BRIGHTEST
     weights = np.maximum(found.share, 0.0)
     # A vein narrower than the blur never fills a voxel.
     full = min(CORE_SHARE, OVER_STREAKS * float(np.median(streaks)))

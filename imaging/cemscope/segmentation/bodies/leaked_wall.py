@@ -17,7 +17,6 @@ from cemscope.segmentation.bodies.body_surface import (
 )
 from cemscope.segmentation.bodies.hidden_wall import continued_wall
 from cemscope.segmentation.spine_working_volume import WorkingVolume
-from cemscope.volume import BoolArray
 
 ACROSS_MM = np.arange(-3.0, 3.1, 0.5)
 """A vein so near to a wall may have drawn it out."""
@@ -55,7 +54,7 @@ def without_leaks(surface: BodySurface, faint: WorkingVolume) -> BodySurface:
     height = low + WALL_LEVELS[None, :, None] * (high - low)
     local = np.stack([left, posterior, height], axis=-1)
     cement = faint.sample(surface.frame.to_lps_mm(local)) > 0.5
-    beside: BoolArray = np.asarray(cement.any(axis=-1))
+    beside = cement.max(axis=-1)
     sine, cosine = np.sin(WALL_ANGLES_RAD), np.abs(np.cos(WALL_ANGLES_RAD))
     beside[(sine > PEDICLE_SINE) & (cosine > PEDICLE_COSINE)] = False
     beside[:, (WALL_LEVELS < RIM_SHARE) | (WALL_LEVELS > 1.0 - RIM_SHARE)] = False

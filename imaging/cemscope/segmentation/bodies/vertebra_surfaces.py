@@ -308,7 +308,7 @@ def _implants(
     if not (share > 0.5).any():
         return None
     window = replace(window, floor_hu=settings.faint_implant_hu - 1.0)
-    dense = working_volume(ct, settings.fine_mm, window, box)
+    dense = working_volume(ct, settings.fine_mm, window, box, splines=True)
     faint = faint_implants(dense.hu, settings)
     return _Implants(
         replace(bright, hu=share), replace(dense, hu=faint) if faint.any() else None
