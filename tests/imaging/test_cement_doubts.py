@@ -6,12 +6,13 @@ import pytest
 from cemscope.findings import CementVolume, Interval, NotAssessed, Side
 from cemscope.geometry import VoxelGeometry
 from cemscope.measurement.dense_bone import ISLAND_ML, bone_notices, doubt_bone
-from cemscope.measurement.refused_levels import MetalDoubts
+from cemscope.measurement.refused_levels import CEMENT_OVER_TITANIUM, MetalDoubts
 from cemscope.segmentation.cement.cement_level import (
     CementLevel,
     level_of_cores,
     level_of_strands,
 )
+from cemscope.segmentation.implants.implant_metals import TITANIUM_HU
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.implants.screw_pairs import (
     LENGTHS_DIFFER_MM,
@@ -23,6 +24,13 @@ from cemscope.segmentation.implants.screw_tip import _highest_limit
 from cemscope.segmentation.implants.shaft_glare import shaft_glare_hu
 from cemscope.segmentation.implants.unexplained_metal import UnexplainedMetal
 from cemscope.segmentation.scan_region import ScanRegion
+from cemscope.testing.attenuation import (
+    TITANIUM_ALLOY,
+    bone_cement,
+    hardened,
+    hounsfield,
+    tube_spectrum,
+)
 
 STRONG = CementLevel(3000.0, 60.0, False)
 WEAK = CementLevel(1100.0, 30.0, False)
@@ -113,6 +121,33 @@ def test_a_screw_without_a_fit_forbids_a_volume() -> None:
     assert isinstance(found, NotAssessed)
     assert "left pedicle" in found.reason
     assert doubts.unclear_levels == {"L4"}
+
+
+@pytest.mark.parametrize("kvp", [80.0, 100.0, 120.0, 140.0])
+def test_no_cement_is_as_bright_as_the_limit(kvp: float) -> None:
+    """Cement with 30 % of barium sulphate, against titanium in the same beam."""
+    beam = hardened(tube_spectrum(kvp), 250.0)
+    cement, titanium = (
+        hounsfield(material, beam, 10.0)
+        for material in (bone_cement(barium_sulfate_fraction=0.3), TITANIUM_ALLOY)
+    )
+    assert 0.65 < cement / titanium < CEMENT_OVER_TITANIUM - 0.05
+
+
+@pytest.mark.parametrize(
+    ("level_hu", "refused"), [(5000.0, False), (7000.0, True)], ids=["cement", "metal"]
+)
+def test_a_level_brighter_than_cement_forbids_all_volumes(
+    level_hu: float, refused: bool
+) -> None:
+    doubts = MetalDoubts(
+        (), {}, frozenset({"L3", "L4"}), CEMENT_OVER_TITANIUM * TITANIUM_HU
+    )
+    level = CementLevel(level_hu, 300.0, False)
+    found = doubts.judged("L3", measured("L3", 2.0), level, MARROW_HU)
+    assert isinstance(found, NotAssessed) is refused
+    expected = {"L3", "L4"} if refused else set()
+    assert doubts.refused_levels(level, MARROW_HU) == expected
 
 
 RADIUS_MM, METAL_HU, BESIDE_HU, SIGMA_MM = 3.0, 3071.0, 120.0, 0.5

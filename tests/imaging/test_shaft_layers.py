@@ -192,10 +192,18 @@ def test_a_radius_far_beyond_its_twin_is_misread(
     assert moved_mm <= 2.0 * second.shaft.radius_deviation_mm
 
 
-def test_a_bare_shaft_keeps_its_size_beside_a_much_narrower_twin() -> None:
+@pytest.mark.parametrize(
+    ("around", "metal_hu", "kept"),
+    [(0.1, 8500.0, True), (0.1, 5500.0, False), (0.4, 8500.0, False)],
+    ids=["bare", "no brighter than cement may be", "surrounded"],
+)
+def test_a_bare_bright_shaft_keeps_its_size_beside_a_much_narrower_twin(
+    around: float, metal_hu: float, kept: bool
+) -> None:
     left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.75)
-    right = replace(right, surrounded_share=0.1)
-    assert share_sizes((left, right)) == (left, right)
+    bright = replace(right.shaft, metal_hu=metal_hu)
+    right = replace(right, shaft=bright, surrounded_share=around)
+    assert (share_sizes((left, right)) == (left, right)) == kept
 
 
 def test_screws_of_two_sizes_or_levels_keep_theirs() -> None:

@@ -242,7 +242,8 @@ def _measure_region(
         tissue,
         lowest_shaft_hu(core_level, ct.clipped_at_hu is not None),
     )
-    unclear = MetalDoubts.of(region, screws, unexplained)
+    in_view = frozenset(v.level.name for v in spine.vertebrae)
+    unclear = MetalDoubts.of(region, screws, unexplained, in_view, ct.acquisition.kvp)
     found = find_cement(
         region, spine, tissue, levels, settings.cement, unclear.unclear_levels
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cemscope.findings import CementVolume, NotAssessed
 from cemscope.materials import CORTICAL_BONE_MAX_HU
 from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.implants.shaft_glare import shaft_glare_hu
 from cemscope.segmentation.implants.unexplained_metal import UnexplainedMetal
@@ -15,6 +16,12 @@ HALF_WAY, NEARLY_HALF_WAY = 0.5, 0.4
 """Streaks above half of the way from marrow to cement count as cement. Where they do at
 one level, those of the same metal at other levels are not trusted much below that: how
 bright they get is known to some 10 to 20 % only [ours]."""
+
+
+CEMENT_OVER_TITANIUM = 0.9
+"""No cement is brighter than this share of titanium: set cement with 30 % of barium
+sulphate, the most in use, attenuates 0.7 to 0.8 times as much at 80 to 140 kVp
+(calculated, `cemscope.testing.attenuation`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +34,16 @@ class MetalDoubts:
         Sides with what may be a screw that was not fitted.
     glare_hu : mapping of str to float
         Streaks beside the shafts of each level with screws.
+    levels : frozenset of str
+        All levels of the scan.
+    brightest_hu : float
+        Cement reads no more than this.
     """
 
     unexplained: tuple[UnexplainedMetal, ...]
     glare_hu: Mapping[str, float]
+    levels: frozenset[str] = frozenset()
+    brightest_hu: float = float("inf")
 
     @classmethod
     def of(
@@ -38,13 +51,15 @@ class MetalDoubts:
         region: ScanRegion,
         screws: tuple[ScrewModel, ...],
         unexplained: tuple[UnexplainedMetal, ...],
+        levels: frozenset[str],
+        kvp: float | None,
     ) -> "MetalDoubts":
         """Look at the surroundings of all shafts."""
         glare: dict[str, float] = {}
         for screw in screws:
             seen = shaft_glare_hu(region, screw)
             glare[screw.level] = max(seen, glare.get(screw.level, seen))
-        return cls(unexplained, glare)
+        return cls(unexplained, glare, levels, CEMENT_OVER_TITANIUM * titanium_hu(kvp))
 
     @property
     def unclear_levels(self) -> frozenset[str]:
@@ -57,6 +72,8 @@ class MetalDoubts:
         self, level: CementLevel | None, marrow_hu: float
     ) -> frozenset[str]:
         """Levels without a volume, given what the scan's cement reads."""
+        if self._is_metal(level):
+            return self.levels
         names = {item.level for item in self.unexplained}
         return frozenset(names | self._glaring(level, marrow_hu))
 
@@ -80,7 +97,17 @@ class MetalDoubts:
                 f"streaks beside the screws reach {self.glare_hu[name]:.0f} HU, nearly "
                 "as much as cement: the metal is too strong for this scan"
             )
+        if level is not None and self._is_metal(level):
+            return NotAssessed(
+                f"the dense matter of this scan reads {level.hu:.0f} HU, more than "
+                f"cement can ({self.brightest_hu:.0f} HU at this tube voltage): it is "
+                "metal that no shape was fitted to"
+            )
         return value
+
+    def _is_metal(self, level: CementLevel | None) -> bool:
+        """Tell whether what sets the level of cement is too bright for it."""
+        return level is not None and level.hu > self.brightest_hu
 
     def _glaring(self, level: CementLevel | None, marrow_hu: float) -> set[str]:
         """Levels whose streaks cannot be told from cement."""

@@ -23,8 +23,13 @@ MOST_APART_MM, UNSURE_APART_MM, UNSURE_MM = 0.75, 0.6, 0.25
 beyond the second if one is as unsure as the third (1 sigma) [ours]."""
 
 BARE_SHARE = 0.2
-"""A shaft with no more than this share of its brightness around it lies in marrow: no
-cement can have widened it [ours: marrow reads 0.05 to 0.35]."""
+"""A shaft with no more than this share of its brightness around it lies in marrow
+[ours: marrow reads 0.05 to 0.35]."""
+
+BRIGHTEST_CEMENT_HU = 4000.0
+"""Cement reads up to 3,500 HU (30 % of barium sulphate at 100 kVp). Where half of a
+shaft's brightness is more than this, no layer of cement can pass for a part of it
+[ours, from simulated scans]."""
 
 NARROWER_COUNTS = 3.0
 """Weight of the narrower radius over that of the wider one [ours]."""
@@ -52,9 +57,8 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     doubt = float(np.linalg.norm([*deviations, SAME_SIZE_MM]))
     unsure = max(deviations) >= UNSURE_MM
     wider = screw if wide is screw.shaft else twin
-    misread = wider.surrounded_share > BARE_SHARE and apart > (
-        UNSURE_APART_MM if unsure else MOST_APART_MM
-    )
+    most_mm = UNSURE_APART_MM if unsure else MOST_APART_MM
+    misread = apart > most_mm and not _is_bare(wider)
     if apart > SAME_SIZE_SIGMAS * doubt and not misread:
         return screw
     weights = (NARROWER_COUNTS / deviations[0] ** 2, 1.0 / deviations[1] ** 2)
@@ -69,6 +73,12 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     )
     thread = replace(screw.thread, metal_radius_mm=shaft.metal_radius_mm)
     return replace(screw, shaft=shaft, thread=thread)
+
+
+def _is_bare(screw: ScrewModel) -> bool:
+    """Tell whether no cement can have widened what is seen of a shaft."""
+    dark = screw.surrounded_share <= BARE_SHARE
+    return dark and 0.5 * screw.shaft.metal_hu > BRIGHTEST_CEMENT_HU
 
 
 LENGTHS_DIFFER_MM = 2.5
