@@ -145,7 +145,8 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             "expected at least one vertebra between two discs, found none along "
             f"{len(axis)} mm of spinal canal. Is a whole vertebra in the scan?"
         )
-    views = _Views(coarse, fine, sharp, implants, streaks)
+    thick = max(ct.spacing_mm) > THICK_MM
+    views = _Views(coarse, fine, sharp, implants, streaks, thick)
     fits = [_fitted(row, views, settings) for row in rows]
     bodies = max(fits, key=_trust)
     if not bodies:
@@ -164,6 +165,10 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
     return FoundSpine(tuple(bodies), axis, fine, coarse)
 
 
+THICK_MM = 1.4
+"""Slices further apart melt thin discs (`spine_working_volume.CURVED_FROM`)."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Views:
     """The scan in all the forms in which bodies are looked for."""
@@ -173,6 +178,7 @@ class _Views:
     sharp: WorkingVolume
     implants: WorkingVolume | None
     streaks: StreakPlanes | None
+    thick: bool
 
 
 def _disc_rows(
@@ -252,8 +258,12 @@ def _bodies(
             (views.coarse, views.fine),
             settings.checks,
             found.margins[index],
-            # No further vertebra bears out a disc at an end of the row.
-            (lower.supposed or index == 0, upper.supposed or index == len(pairs) - 1),
+            # In thick slices, where thin discs melt into one line, no further vertebra
+            # bears out a disc at an end of the row.
+            (
+                lower.supposed or (views.thick and index == 0),
+                upper.supposed or (views.thick and index == len(pairs) - 1),
+            ),
             views.streaks,
         )
 
