@@ -168,7 +168,7 @@ def find_wall(
     no_edge = arch | (fused[:, None] > 0.3)
 
     def across(radii: FloatArray) -> npt.NDArray[np.float32]:
-        points = _wall_points(frame, lower, upper, radii, WALL_LEVELS)
+        points = wall_points_lps_mm(frame, lower, upper, radii, WALL_LEVELS)
         return scene.volume.sample(points)
 
     trust = 1.0 - np.maximum(arch, fused[:, None])
@@ -228,7 +228,7 @@ def _radius(index: FloatArray) -> FloatArray:
     return radius
 
 
-def _wall_points(
+def wall_points_lps_mm(
     frame: VertebraFrame,
     lower: FloatArray,
     upper: FloatArray,
@@ -252,7 +252,7 @@ def _look(
 ) -> _Rays:
     settings = scene.settings
     shape = (len(WALL_ANGLES_RAD), len(levels), len(WALL_RADII_MM))
-    points = _wall_points(
+    points = wall_points_lps_mm(
         frame, lower, upper, np.broadcast_to(WALL_RADII_MM, shape), levels
     )
     edge = outward_edge(scene.volume.sample(points), _RADIUS_STEP_MM, settings)

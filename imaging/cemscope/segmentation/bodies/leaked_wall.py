@@ -13,8 +13,8 @@ from cemscope.segmentation.bodies.body_surface import (
     WALL_ANGLES_RAD,
     WALL_LEVELS,
     BodySurface,
-    on_plate,
 )
+from cemscope.segmentation.bodies.body_wall import wall_points_lps_mm
 from cemscope.segmentation.bodies.hidden_wall import continued_wall
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 
@@ -47,14 +47,10 @@ def without_leaks(surface: BodySurface, faint: WorkingVolume) -> BodySurface:
         The same one where there is no such cement at its wall.
     """
     radii = surface.wall_mm[..., None] + ACROSS_MM
-    angle = WALL_ANGLES_RAD[:, None, None]
-    left, posterior = np.cos(angle) * radii, np.sin(angle) * radii
-    low = on_plate(surface.lower_mm, left, posterior)
-    high = on_plate(surface.upper_mm, left, posterior)
-    height = low + WALL_LEVELS[None, :, None] * (high - low)
-    local = np.stack([left, posterior, height], axis=-1)
-    cement = faint.sample(surface.frame.to_lps_mm(local)) > 0.5
-    beside = cement.max(axis=-1)
+    points = wall_points_lps_mm(
+        surface.frame, surface.lower_mm, surface.upper_mm, radii, WALL_LEVELS
+    )
+    beside = (faint.sample(points) > 0.5).max(axis=-1)
     sine, cosine = np.sin(WALL_ANGLES_RAD), np.abs(np.cos(WALL_ANGLES_RAD))
     beside[(sine > PEDICLE_SINE) & (cosine > PEDICLE_COSINE)] = False
     beside[:, (WALL_LEVELS < RIM_SHARE) | (WALL_LEVELS > 1.0 - RIM_SHARE)] = False

@@ -43,6 +43,7 @@ from cemscope.segmentation.discs.disc_evidence import DiscSight, HiddenParts
 from cemscope.segmentation.discs.disc_room import DiscRoom, disc_room, rooms_between
 from cemscope.segmentation.discs.disc_search import DiscSettings, FoundDiscs, find_discs
 from cemscope.segmentation.spine_working_volume import (
+    CURVED_FROM,
     IntensityWindow,
     WorkingVolume,
     working_volume,
@@ -145,7 +146,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             "expected at least one vertebra between two discs, found none along "
             f"{len(axis)} mm of spinal canal. Is a whole vertebra in the scan?"
         )
-    thick = max(ct.spacing_mm) > THICK_MM
+    thick = max(ct.spacing_mm) > CURVED_FROM * settings.fine_mm
     views = _Views(coarse, fine, sharp, implants, streaks, thick)
     fits = [_fitted(row, views, settings) for row in rows]
     bodies = max(fits, key=_trust)
@@ -163,10 +164,6 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
         ]
     logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
     return FoundSpine(tuple(bodies), axis, fine, coarse)
-
-
-THICK_MM = 1.4
-"""Slices further apart melt thin discs (`spine_working_volume.CURVED_FROM`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -317,6 +314,8 @@ def _implants(
     share = ((bright.hu - low) / (high - low)).astype(np.float32)
     if not (share > 0.5).any():
         return None
+    # Values are cut off before they are joined: one floor for both would move the
+    # edges of bright implants.
     window = replace(window, floor_hu=settings.faint_implant_hu - 1.0)
     dense = working_volume(ct, settings.fine_mm, window, box, splines=True)
     faint = faint_implants(dense.hu, settings)
