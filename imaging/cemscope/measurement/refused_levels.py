@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from cemscope.findings import CementVolume, NotAssessed
 from cemscope.materials import CORTICAL_BONE_MAX_HU
 from cemscope.segmentation.cement.cement_level import CementLevel
-from cemscope.segmentation.implants.implant_metals import titanium_hu
+from cemscope.segmentation.implants.implant_metals import (
+    BRIGHTEST_CEMENT_SHARE,
+    titanium_hu,
+)
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.implants.shaft_glare import shaft_glare_hu
 from cemscope.segmentation.implants.unexplained_metal import UnexplainedMetal
@@ -16,12 +19,6 @@ HALF_WAY, NEARLY_HALF_WAY = 0.5, 0.4
 """Streaks above half of the way from marrow to cement count as cement. Where they do at
 one level, those of the same metal at other levels are not trusted much below that: how
 bright they get is known to some 10 to 20 % only [ours]."""
-
-
-CEMENT_OVER_TITANIUM = 0.9
-"""No cement is brighter than this share of titanium: set cement with 30 % of barium
-sulphate, the most in use, attenuates 0.7 to 0.8 times as much at 80 to 140 kVp
-(calculated, `cemscope.testing.attenuation`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,9 @@ class MetalDoubts:
         for screw in screws:
             seen = shaft_glare_hu(region, screw)
             glare[screw.level] = max(seen, glare.get(screw.level, seen))
-        return cls(unexplained, glare, levels, CEMENT_OVER_TITANIUM * titanium_hu(kvp))
+        return cls(
+            unexplained, glare, levels, BRIGHTEST_CEMENT_SHARE * titanium_hu(kvp)
+        )
 
     @property
     def unclear_levels(self) -> frozenset[str]:

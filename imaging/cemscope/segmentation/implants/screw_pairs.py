@@ -26,11 +26,6 @@ BARE_SHARE = 0.2
 """A shaft with no more than this share of its brightness around it lies in marrow
 [ours: marrow reads 0.05 to 0.35]."""
 
-BRIGHTEST_CEMENT_HU = 4000.0
-"""Cement reads up to 3,500 HU (30 % of barium sulphate at 100 kVp). Where half of a
-shaft's brightness is more than this, no layer of cement can pass for a part of it
-[ours, from simulated scans]."""
-
 NARROWER_COUNTS = 3.0
 """Weight of the narrower radius over that of the wider one [ours]."""
 
@@ -40,12 +35,24 @@ that two of them reach what was read at the screw itself, which may be right aft
 pairs of two sizes are rare, not unknown [ours]."""
 
 
-def share_sizes(screws: tuple[ScrewModel, ...]) -> tuple[ScrewModel, ...]:
-    """Give the two screws of a vertebra one radius where theirs may be the same."""
-    return tuple(_shared(screw, screws) for screw in screws)
+def share_sizes(
+    screws: tuple[ScrewModel, ...], cement_hu: float
+) -> tuple[ScrewModel, ...]:
+    """Give the two screws of a vertebra one radius where theirs may be the same.
+
+    Parameters
+    ----------
+    screws
+        All screws of a scan.
+    cement_hu
+        As bright as cement usually is at most.
+    """
+    return tuple(_shared(screw, screws, cement_hu) for screw in screws)
 
 
-def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
+def _shared(
+    screw: ScrewModel, screws: tuple[ScrewModel, ...], cement_hu: float
+) -> ScrewModel:
     twin = next(
         (k for k in screws if k.level == screw.level and k.side is not screw.side), None
     )
@@ -58,7 +65,7 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     unsure = max(deviations) >= UNSURE_MM
     wider = screw if wide is screw.shaft else twin
     most_mm = UNSURE_APART_MM if unsure else MOST_APART_MM
-    misread = apart > most_mm and not _is_bare(wider)
+    misread = apart > most_mm and not _is_bare(wider, cement_hu)
     if apart > SAME_SIZE_SIGMAS * doubt and not misread:
         return screw
     weights = (NARROWER_COUNTS / deviations[0] ** 2, 1.0 / deviations[1] ** 2)
@@ -75,10 +82,13 @@ def _shared(screw: ScrewModel, screws: tuple[ScrewModel, ...]) -> ScrewModel:
     return replace(screw, shaft=shaft, thread=thread)
 
 
-def _is_bare(screw: ScrewModel) -> bool:
-    """Tell whether no cement can have widened what is seen of a shaft."""
+def _is_bare(screw: ScrewModel, cement_hu: float) -> bool:
+    """Tell whether no cement can have widened what is seen of a shaft.
+
+    Its edge lies at half of its brightness; a layer of darker cement is outside.
+    """
     dark = screw.surrounded_share <= BARE_SHARE
-    return dark and 0.5 * screw.shaft.metal_hu > BRIGHTEST_CEMENT_HU
+    return dark and 0.5 * screw.shaft.metal_hu > cement_hu
 
 
 LENGTHS_DIFFER_MM = 2.5

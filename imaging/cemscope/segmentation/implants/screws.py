@@ -12,7 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cemscope.findings import Side
-from cemscope.segmentation.implants.implant_metals import titanium_hu
+from cemscope.segmentation.implants.implant_metals import (
+    USUAL_CEMENT_SHARE,
+    titanium_hu,
+)
 from cemscope.segmentation.implants.rods import RodModel, find_rods
 from cemscope.segmentation.implants.screw_fit import AxisFit
 from cemscope.segmentation.implants.screw_head import HeadEstimate, find_head
@@ -178,7 +181,8 @@ def search_screws(
         if not any(_along(screw, guess.fit.axis) for screw in screws)
         and _may_be_metal(guess.fit.region, guess.fit.axis, brightness, settings)
     )
-    screws = share_sizes(_without_duplicates(screws, spine))
+    cement_hu = USUAL_CEMENT_SHARE * brightness.titanium_hu
+    screws = share_sizes(_without_duplicates(screws, spine), cement_hu)
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, spine.labels, whole)
     rods = find_rods(region, screws, core_level_hu, ceiling)
