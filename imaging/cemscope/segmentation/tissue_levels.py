@@ -18,6 +18,7 @@ from cemscope.segmentation.scan_region import (
     Box,
     FloatArray,
     ScanRegion,
+    grown,
     label_boxes,
     widened,
 )
@@ -166,7 +167,7 @@ def estimate_tissue_levels(
         With fallback values where no body is in view.
     """
     boxes = label_boxes(spine_region)
-    rows: list[tuple[float, float, float]] = []
+    rows: list[tuple[float, float, float, float]] = []
     marrow: list[float] = []
     noise: list[float] = []
     for vertebra in spine.vertebrae:
@@ -182,7 +183,7 @@ def estimate_tissue_levels(
         rows.append(
             (
                 *_bone_quantiles(region, body, settings),
-                _arch_quantile(spine_region, boxes.get(arch_number), arch_number),
+                *_arch_quantiles(spine_region, boxes.get(arch_number), arch_number),
             )
         )
         # Marrow and noise are statistics: a fine grid need not be read in full.
@@ -238,16 +239,40 @@ def _bone_quantiles(
     )
 
 
-def _arch_quantile(region: ScanRegion, box: Box | None, number: int) -> float:
-    """99.9th percentile of an arch; NaN where there is none."""
+BRIGHTEST_ARCH_HU = 1.2 * CORTICAL_BONE_MAX_HU
+"""An arch brighter than this holds metal or cement [ours]."""
+
+ARCH_CLEAR_MM = 6.0
+"""From here on bone of an arch with a screw reads within a tenth of what arches without
+read, beside titanium; less far the metal's rim is brighter [ours]."""
+
+
+def _arch_quantiles(
+    region: ScanRegion, box: Box | None, number: int
+) -> tuple[float, float]:
+    """99.9th percentile of an arch, and of what lies away from brighter matter.
+
+    NaN where there is none.
+    """
     if box is None:
-        return float("nan")
-    arch = region.labels[box] == number
-    return float(np.quantile(region.hu[box][arch], CORTEX_QUANTILE))
+        return float("nan"), float("nan")
+    around = widened(box, ARCH_CLEAR_MM, region.geometry)
+    part = region.sub_box(around)
+    arch = part.labels == number
+    whole = float(np.quantile(part.hu[arch], CORTEX_QUANTILE))
+    if whole < BRIGHTEST_ARCH_HU:
+        return whole, whole
+    clear = arch & ~grown(part.hu > BRIGHTEST_ARCH_HU, ARCH_CLEAR_MM, part.geometry)
+    if not clear.any():
+        return whole, float("nan")
+    return whole, float(np.quantile(part.hu[clear], CORTEX_QUANTILE))
 
 
 def _reference_bone(rows: FloatArray) -> tuple[float, float, float, int]:
-    arches = rows[:, 2][rows[:, 2] < 1.2 * CORTICAL_BONE_MAX_HU]
+    arches = rows[:, 2][rows[:, 2] < BRIGHTEST_ARCH_HU]
+    if not arches.size:
+        # Every arch holds a screw: streaks can only raise what the rest of it reads.
+        arches = np.minimum(rows[:, 3][np.isfinite(rows[:, 3])], BRIGHTEST_ARCH_HU)
     arch = float(np.median(arches)) if arches.size else FALLBACK_ARCH_HU
     plausible = rows[rows[:, 0] < FALLBACK_COMPACT_HU]
     if len(plausible) == 0:
