@@ -44,8 +44,9 @@ def fixation(
     contrast: Contrast | None = None,
     radius_mm: float = 3.0,
     levels: tuple[str, ...] = ("L4",),
+    cemented: bool = True,
 ) -> Phantom:
-    """An untouched vertebra and above it levels with two cemented screws each.
+    """An untouched vertebra and above it levels with two screws each.
 
     Two levels are joined by rods.
     """
@@ -54,7 +55,8 @@ def fixation(
         for side in (-1, 1):
             _, tip = screw_axis(index, side)
             centre = (tip[0], tip[1] + 3.0, tip[2])
-            parts.append(Implant(Ellipsoid(centre, (6.0, 8.0, 6.0)), level=level))
+            if cemented:
+                parts.append(Implant(Ellipsoid(centre, (6.0, 8.0, 6.0)), level=level))
             parts.extend(pedicle_screw(index, side, radius_mm))
     if len(levels) > 1:
         parts.extend((rod(1, 1, 2), rod(-1, 1, 2)))

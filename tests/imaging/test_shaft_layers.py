@@ -11,7 +11,6 @@ from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.shaft_layers import measure_layers
 from cemscope.segmentation.implants.screw_fit import fit_axis
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.implants.screw_pairs import share_sizes
 from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
 from cemscope.segmentation.implants.screw_settings import Brightness, ScrewSettings
 from cemscope.segmentation.implants.screw_thread import ThreadEstimate
@@ -21,7 +20,6 @@ from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.segmentation.tissue_levels import TissueLevels
 
 RADIUS_MM, SIGMA_MM, METAL_HU, BONE_HU = 3.0, 0.5, 6500.0, 120.0
-CEMENT_HU = 3900.0
 AXIS = ScrewAxis(np.zeros(3), np.array([0.0, -1.0, 0.0]))
 LENGTH_MM = 42.0
 
@@ -167,48 +165,3 @@ def test_the_end_of_clipped_cement_is_not_a_sure_tip() -> None:
     # It may lie anywhere in the 12 mm of cement.
     assert tip.uncertainty_mm > 4.0
     assert abs(tip.t_mm - 12.0) < 1.0
-
-
-def test_two_screws_of_a_vertebra_share_the_narrower_size() -> None:
-    left, right = screw(Side.LEFT, 3.0), screw(Side.RIGHT, 3.3)
-    first, second = share_sizes((left, right), CEMENT_HU)
-    assert first.shaft.radius_mm == second.shaft.radius_mm
-    assert 3.0 < first.shaft.radius_mm < 3.15
-    assert first.thread.metal_radius_mm == first.shaft.metal_radius_mm
-    assert first.shaft.radius_deviation_mm >= 0.15
-
-
-@pytest.mark.parametrize(("apart_mm", "deviation_mm"), [(0.7, 0.3), (1.2, 0.12)])
-def test_a_radius_far_beyond_its_twin_is_misread(
-    apart_mm: float, deviation_mm: float
-) -> None:
-    left, right = screw(Side.LEFT, 3.0), screw(Side.RIGHT, 3.0 + apart_mm)
-    left = replace(left, shaft=replace(left.shaft, radius_deviation_mm=deviation_mm))
-    first, second = share_sizes((left, right), CEMENT_HU)
-    assert first.shaft.radius_mm == second.shaft.radius_mm < 3.0 + 0.6 * apart_mm
-    # What they differ by stays in doubt.
-    assert second.shaft.radius_deviation_mm > right.shaft.radius_deviation_mm
-    # Two deviations reach what was read at the screw itself.
-    moved_mm = right.shaft.radius_mm - second.shaft.radius_mm
-    assert moved_mm <= 2.0 * second.shaft.radius_deviation_mm
-
-
-@pytest.mark.parametrize(
-    ("around", "metal_hu", "kept"),
-    [(0.1, 8500.0, True), (0.1, 5500.0, False), (0.4, 8500.0, False)],
-    ids=["bare", "no brighter than cement may be", "surrounded"],
-)
-def test_a_bare_bright_shaft_keeps_its_size_beside_a_much_narrower_twin(
-    around: float, metal_hu: float, kept: bool
-) -> None:
-    left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.75)
-    bright = replace(right.shaft, metal_hu=metal_hu)
-    right = replace(right, shaft=bright, surrounded_share=around)
-    assert (share_sizes((left, right), CEMENT_HU) == (left, right)) == kept
-
-
-def test_screws_of_two_sizes_or_levels_keep_theirs() -> None:
-    left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.3)
-    assert share_sizes((left, right), CEMENT_HU) == (left, right)
-    below = replace(screw(Side.RIGHT, 3.1), level="L5")
-    assert share_sizes((left, below), CEMENT_HU) == (left, below)

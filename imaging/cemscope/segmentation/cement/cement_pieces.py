@@ -85,6 +85,10 @@ def _with_cores(
     return result
 
 
+DULL_REACH_MM = 3.0
+"""Pieces that may be bone by their brightness join cement over this only: farther off
+they are dense endplates and osteophytes [ours]."""
+
 LONGEST_CHAIN = 3
 """Pieces that join by way of others, from the body through the pedicle."""
 
@@ -156,7 +160,9 @@ def accepted_pieces(
     bone = max(settings.core_margin * levels.arch_upper_hu, CORTICAL_BONE_MAX_HU)
     limit = max(1.1 * core_limit_hu(levels, settings), min(0.75 * level.hu, bone))
     beside_metal = max(limit, 0.75 * level.hu)
+    far_limit = max(limit, bone)
     if levels.ceiling_hu is not None:
+        far_limit = min(far_limit, 0.97 * levels.ceiling_hu)
         limit = min(limit, 0.97 * levels.ceiling_hu)
         beside_metal = min(beside_metal, 0.97 * levels.ceiling_hu)
     candidates = (ml >= 0.5 * settings.minimum_volume_ml) & ~accepted
@@ -168,13 +174,23 @@ def accepted_pieces(
             tissue.shell[crop][around], STREAK_REACH_MM, part.geometry.crop(around)
         )
         bright &= ~streaky | (part.hu[around] >= beside_metal)
+    beyond_bone = bright & (part.hu[around] >= far_limit)
     for _ in range(LONGEST_CHAIN if bright.any() else 0):
-        near = grown(
-            accepted[pieces[around]],
-            settings.satellite_reach_mm,
-            part.geometry.crop(around),
+        joining = np.concatenate(
+            [
+                pieces[around][
+                    near
+                    & grown(
+                        accepted[pieces[around]], reach_mm, part.geometry.crop(around)
+                    )
+                ]
+                for near, reach_mm in (
+                    (bright, DULL_REACH_MM),
+                    (beyond_bone, settings.satellite_reach_mm),
+                )
+                if near.any()
+            ]
         )
-        joining = np.unique(pieces[around][near & bright])
         if accepted[joining].all():
             break
         accepted[joining] = True

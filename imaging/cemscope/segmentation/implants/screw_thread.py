@@ -92,9 +92,8 @@ def estimate_taper(
 ) -> float:
     """Length of the tip's cone from how the bright core narrows.
 
-    On a clipped scan cement around the tip can be as bright as the level at which the
-    edge is read, and fills what the cone leaves: the more so, the more the usual tip
-    counts.
+    Cement around the tip fills what the cone leaves: the more of it there is, the more
+    the usual tip counts.
     """
     usual = USUAL_TAPER_RADII * shaft.radius_mm
     if tip.uncertainty_mm > 2.0:
@@ -120,13 +119,13 @@ def estimate_taper(
     seen = float(np.clip(1.5 * missing_mm, 0.0, MAXIMUM_TAPER_MM))
     around = float(np.median(ring[near])) / level
     hidden = float(np.interp(around, TIP_IN_CEMENT, (0.0, 1.0)))
-    hidden *= ceiling_hu is not None
     return (1.0 - hidden) * seen + hidden * max(seen, usual)
 
 
 USUAL_TAPER_RADII = 1.5
 """Tips of pedicle screws narrow along 3 to 8 mm [ours]."""
 
-TIP_IN_CEMENT = (0.85, 1.0)
-"""Brightness around a tip over that at which its edge is read: below the first the cone
-is seen, above the second it is not [ours]."""
+TIP_IN_CEMENT = (0.2, 0.4)
+"""Brightness around a tip over that at which its edge is read: below the first it lies
+in marrow and the cone is seen; above the second cement fills what the cone leaves, and
+a blunt end is not believed [ours]."""
