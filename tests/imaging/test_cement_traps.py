@@ -10,7 +10,7 @@ from cemscope.measurement import augmentation
 from cemscope.segmentation.cement.other_bone import other_bone
 from cemscope.segmentation.implants.screws import ScrewSearch
 from cemscope.segmentation.scan_region import ScanRegion
-from cemscope.testing.phantom_shapes import Ellipsoid
+from cemscope.testing.phantom_shapes import Cylinder, Ellipsoid
 from cemscope.testing.phantoms import Implant, Scanner, build_phantom
 from cemscope.volume import CTVolume, LabelMap
 
@@ -100,3 +100,19 @@ def test_marrow_soaked_with_cement_counts_by_its_share() -> None:
     truth = phantom.cement_ml[""] + share * phantom.cement_ml["L2"]
     found = augmentation.measure_augmentation(phantom.ct, phantom.spine)
     assert cement_of(found, "L2").volume_ml == pytest.approx(truth, rel=0.1)
+
+
+def test_strands_too_thin_for_a_core_count_where_no_bone_is_as_bright() -> None:
+    """A ball tells the level; a strand 15 mm away in the same body hangs together with
+    nothing."""
+    ball = Implant(Ellipsoid((12.0, -2.0, 36.0), (5.0, 5.0, 5.0)), level="L2", hu=2600)
+    strand = Implant(
+        Cylinder((-12.0, -8.0, 36.0), (-12.0, 8.0, 36.0), 1.1), level="L2", hu=2600
+    )
+    scanner = Scanner(spacing_mm=(1.25, 0.5, 0.5))
+    phantom = build_phantom(("L3", "L2"), (ball, strand), scanner)
+    found = augmentation.measure_augmentation(phantom.ct, phantom.spine)
+    cement = cement_of(found, "L2")
+    truth = phantom.cement_ml["L2"]
+    # The strand is an eighth of it.
+    assert cement.volume_ml == pytest.approx(truth, rel=0.05)

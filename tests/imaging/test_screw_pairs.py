@@ -14,6 +14,8 @@ from cemscope.segmentation.implants.screw_pairs import (
     WIDENED,
     WIDENED_BARE,
     WIDENED_BY_MM,
+    WIDER_BY_MM,
+    WIDEST_USUAL_MM,
     share_sizes,
 )
 from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
@@ -43,6 +45,7 @@ PAIRS = (
     Pair("bare in marrow", (2.75, 3.5), (0.12, 0.12), BARE, 3.25, 3.5),
     Pair("bare, no brighter than cement", (2.75, 3.5), (0.12, 0.12),
          (0.1, 5500.0), 2.75, 3.2),
+    Pair("wider than screws are", (3.6, 4.3), (0.4, 0.2), WRAPPED, 3.6, 3.95),
     Pair("bright, but surrounded", (2.75, 3.5), (0.12, 0.12),
          (0.4, 8500.0), 2.75, 3.2),
 )  # fmt: skip
@@ -93,7 +96,8 @@ def test_radii_agree_with_pairs_drawn_at_random(pair: Pair) -> None:
     two = rng.random(draws) < TWO_SIZES
     apart = rng.choice((-1.0, 1.0), draws) * rng.exponential(SIZES_APART_MM, draws)
     second = first + np.where(two, apart, rng.normal(0.0, SAME_SIZE_MM, draws))
-    weight = np.ones(draws)
+    wider = np.maximum(np.stack([first, second]) - WIDEST_USUAL_MM, 0.0)
+    weight = np.exp(-0.5 * ((wider / WIDER_BY_MM) ** 2).sum(axis=0))
     shares = (WIDENED, WIDENED_BARE if pair.wider == BARE else WIDENED)
     for radius, read, deviation, share in zip(
         (first, second), pair.read_mm, pair.deviations_mm, shares, strict=True

@@ -175,6 +175,11 @@ def accepted_pieces(
         )
         bright &= ~streaky | (part.hu[around] >= beside_metal)
     beyond_bone = bright & (part.hu[around] >= far_limit)
+    if beyond_bone.any():
+        # Strands without a core that no bone and no streak can be.
+        sure = beyond_bone & ~streaky & (part.labels[around] > 0)
+        held_ml = np.bincount(pieces[around][sure], minlength=count + 1)
+        accepted |= held_ml * region.voxel_ml >= settings.minimum_volume_ml
     for _ in range(LONGEST_CHAIN if bright.any() else 0):
         joining = np.concatenate(
             [

@@ -21,7 +21,7 @@ TWO_SIZES, SIZES_APART_MM = 0.2, 0.4
 """How often the two screws of a vertebra differ in radius, and by how much on average:
 sizes come in steps of 0.25 to 0.5 mm of radius [our choice]."""
 
-WIDENED, WIDENED_BARE, WIDENED_BY_MM = 0.2, 0.03, 0.7
+WIDENED, WIDENED_BARE, WIDENED_BY_MM = 0.2, 0.01, 0.7
 """How often cement has widened what is read of a shaft, how often where it lies bare,
 and by how much on average [ours, from simulated scans: 7 of 104 shafts by 0.5 to 1.2
 mm]."""
@@ -29,6 +29,9 @@ mm]."""
 BARE_SHARE = 0.2
 """A shaft with no more than this share of its brightness around it lies in marrow
 [ours: marrow reads 0.05 to 0.35]."""
+
+WIDEST_USUAL_MM, WIDER_BY_MM = 3.75, 0.3
+"""Screws of more than 7.5 mm are rare, and the rarer the wider [our choice]."""
 
 RADII_MM, LEAST_DEVIATION_MM = np.arange(1.0, 6.0, 0.02), 0.05
 """Radii that are weighed."""
@@ -44,7 +47,7 @@ def share_sizes(
     screws
         All screws of a scan.
     cement_hu
-        As bright as cement usually is at most.
+        As bright as cement can be in this scan (`cement_bound_hu`).
 
     Returns
     -------
@@ -65,7 +68,9 @@ def _shared(
         return screw
     own, other = (_likelihood(one, cement_hu) for one in (screw, twin))
     # Each radius of the twin tells how likely this one is, of one size or of two.
-    weight = own * (_pair_prior() @ other)
+    wide = np.maximum(RADII_MM - WIDEST_USUAL_MM, 0.0) / WIDER_BY_MM
+    usual = np.exp(-0.5 * wide**2)
+    weight = usual * own * (_pair_prior() @ (usual * other))
     weight /= weight.sum()
     radius = float(weight @ RADII_MM)
     deviation = float(np.sqrt(weight @ (RADII_MM - radius) ** 2))

@@ -222,12 +222,18 @@ class ShaftProfile:
         area = CREST_SHARE * self.radius_mm**2 + (1.0 - CREST_SHARE) * root**2
         return float(np.sqrt(area))
 
-    def metal_share(self, outside_mm: FloatArray) -> FloatArray:
-        """Blurred share of metal at a distance outside the crests."""
-        share: FloatArray = CREST_SHARE * special.ndtr(-outside_mm / self.sigma_mm)
+    def metal_share(
+        self, outside_mm: FloatArray, blur_mm: FloatArray | None = None
+    ) -> FloatArray:
+        """Blurred share of metal at a distance outside the crests.
+
+        ``blur_mm`` is the blur at each distance where that differs from place to place.
+        """
+        blur = self.sigma_mm if blur_mm is None else blur_mm
+        share: FloatArray = CREST_SHARE * special.ndtr(-outside_mm / blur)
         if self.groove_mm > 0.0:
             share += (1.0 - CREST_SHARE) * special.ndtr(
-                -(outside_mm + self.groove_mm) / self.sigma_mm
+                -(outside_mm + self.groove_mm) / blur
             )
             return share
         return share / CREST_SHARE

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cemscope.findings import Side
+from cemscope.segmentation.implants.cement_bound import cement_bound_hu
 from cemscope.segmentation.implants.implant_metals import (
     USUAL_CEMENT_SHARE,
     titanium_hu,
@@ -181,10 +182,13 @@ def search_screws(
         if not any(_along(screw, guess.fit.axis) for screw in screws)
         and _may_be_metal(guess.fit.region, guess.fit.axis, brightness, settings)
     )
-    cement_hu = USUAL_CEMENT_SHARE * brightness.titanium_hu
-    screws = share_sizes(_without_duplicates(screws, spine), cement_hu)
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, spine.labels, whole)
+    usual_hu = USUAL_CEMENT_SHARE * brightness.titanium_hu
+    screws = _without_duplicates(screws, spine)
+    screws = share_sizes(
+        screws, cement_bound_hu(region, spine, screws, ceiling, usual_hu)
+    )
     rods = find_rods(region, screws, core_level_hu, ceiling)
     heads = share_lengths(tuple(_on_rods(screw, rods) for screw in screws))
     told = {(screw.level, screw.side) for screw in heads}

@@ -13,6 +13,7 @@ from scipy import special
 from cemscope.segmentation.implants.metal import MetalSettings, SpinalMetal, box_near
 from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.implants.shaft_streaks import CREST_REACH_MM, estimate_crest
+from cemscope.segmentation.implants.slice_blur import voxel_blur_mm
 from cemscope.segmentation.scan_region import (
     FloatArray,
     ScanRegion,
@@ -95,10 +96,11 @@ def subtract_shafts(
         percent = np.round(100.0 * np.clip(0.5 + depth / voxel_mm, 0.0, 1.0))
         share[box] = np.maximum(share[box], percent.astype(np.uint8))
         limit = min(settings.shell_metal_hu / screw.shaft.metal_hu, 0.4)
-        rim = -float(special.ndtri(limit)) * screw.shaft.sigma_mm
-        hidden = distance <= max(rim, settings.shell_rim_mm)
+        blur_mm = voxel_blur_mm(screw, region.geometry.crop(box))
+        rim = -float(special.ndtri(limit)) * blur_mm
+        hidden = distance <= np.maximum(rim, settings.shell_rim_mm)
         shell[box] |= hidden
-        spill = screw.shaft.metal_share(distance)
+        spill = screw.shaft.metal_share(distance, blur_mm)
         left = (hu[box] - spill * screw.shaft.metal_hu) / np.maximum(1.0 - spill, 0.5)
         change = ~hidden & (spill > MINIMUM_SPILL)
         hu[box] = np.where(change, np.round(left), hu[box]).astype(np.int16)

@@ -24,6 +24,7 @@ from cemscope.segmentation.implants.screw_profile import (
     RAYS,
     CrossSections,
 )
+from cemscope.segmentation.implants.slice_blur import ray_blur_mm
 from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.volume import BoolArray
 
@@ -98,7 +99,8 @@ def estimate_crest(region: ScanRegion, screw: ScrewModel) -> ShaftCrest | None:
     sections = CrossSections.sample(region, screw.axis, t)
     outside = sections.radius_mm - shaft.radius_mm
     bare = _bare(sections, outside)
-    spill = shaft.metal_share(outside)
+    blur_mm = ray_blur_mm(screw.axis, shaft.sigma_mm, region.geometry)
+    spill = shaft.metal_share(outside, blur_mm[:, None])
     hu = sections.hu - spill * shaft.metal_hu
     hu = hu / np.maximum(1.0 - spill, 0.5)
     stations = np.arange(0, t.size, round(_STATION_MM / AXIAL_STEP_MM))
