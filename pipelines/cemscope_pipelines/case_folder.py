@@ -161,7 +161,9 @@ def _swap(part: Path, target: Path) -> None:
     target.rename(old)
     try:
         part.rename(target)
-    except OSError:
-        old.rename(target)
+    except BaseException:
+        # An interrupt, too, must not take the earlier case away.
+        if not target.exists():
+            old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)

@@ -55,6 +55,28 @@ def test_a_failure_leaves_the_earlier_case_alone(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["case"]
 
 
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_an_interrupted_replacement_keeps_the_earlier_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    target = tmp_path / "case"
+    with written_whole(target) as part:
+        (part / "report.json").write_text("first")
+    rename, calls = Path.rename, []
+
+    def interrupted(self: Path, new: Path) -> Path:
+        calls.append(new)
+        if len(calls) == 2:
+            raise kind
+        return rename(self, new)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises((ExportError, KeyboardInterrupt)), written_whole(target) as part:
+        (part / "report.json").write_text("second")
+    assert (target / "report.json").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+
+
 def test_an_earlier_case_is_replaced_as_a_whole(tmp_path: Path) -> None:
     folder = tmp_path / "case"
     write_case(folder, "one")
