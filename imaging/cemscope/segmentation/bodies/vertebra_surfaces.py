@@ -147,7 +147,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             f"{len(axis)} mm of spinal canal. Is a whole vertebra in the scan?"
         )
     thick = max(ct.spacing_mm) > CURVED_FROM * settings.fine_mm
-    views = _Views(coarse, fine, sharp, implants, streaks, thick)
+    views = _Views(coarse, fine, sharp, implants, faint, streaks, thick)
     fits = [_fitted(row, views, settings) for row in rows]
     bodies = max(fits, key=_trust)
     if not bodies:
@@ -155,13 +155,6 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             "expected vertebral bodies in front of the spinal canal, found none with "
             "a wall of bone. Is this a CT of the spine?"
         )
-    if faint is not None:
-        bodies = [
-            body
-            if body.sacral
-            else replace(body, surface=without_leaks(body.surface, faint))
-            for body in bodies
-        ]
     logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
     return FoundSpine(tuple(bodies), axis, fine, coarse)
 
@@ -174,6 +167,7 @@ class _Views:
     fine: WorkingVolume
     sharp: WorkingVolume
     implants: WorkingVolume | None
+    faint: WorkingVolume | None
     streaks: StreakPlanes | None
     thick: bool
 
@@ -250,8 +244,11 @@ def _bodies(
 
     def examined(index: int) -> FoundBody:
         lower, upper = pairs[index]
+        surface = surfaces[index]
+        if views.faint is not None:
+            surface = without_leaks(surface, views.faint)
         return examined_body(
-            surfaces[index],
+            surface,
             (views.coarse, views.fine),
             settings.checks,
             found.margins[index],
