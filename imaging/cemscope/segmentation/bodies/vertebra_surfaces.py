@@ -29,6 +29,7 @@ from cemscope.segmentation.bodies.leaked_wall import without_leaks
 from cemscope.segmentation.bodies.outline_quality import outline_qualities
 from cemscope.segmentation.bodies.sacral_body import SacrumSettings, with_sacrum
 from cemscope.segmentation.bodies.vertebral_bodies import body_frame, body_surface
+from cemscope.segmentation.bodies.walled_gap import WALLED
 from cemscope.segmentation.canal.canal_settings import CanalSettings
 from cemscope.segmentation.canal.spinal_canal import CanalPath, find_canal
 from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
@@ -198,9 +199,11 @@ def _trust(bodies: list[FoundBody]) -> float:
     """How well the outlines of a row are borne out by the scan, in bodies.
 
     A body that was missed lowers the sum, and so do one that was halved, two that
-    were joined and one that was drawn to a streak.
+    were joined and one that was drawn to a streak. A disc with a wall is a body that
+    the row lacks; the two beside it share the blame.
     """
-    return sum(body.quality.score for body in bodies if body.quality is not None)
+    judged = [body.quality for body in bodies if body.quality is not None]
+    return sum(q.score - 0.5 * (q.measures.gap_walled > WALLED) for q in judged)
 
 
 def _fitted(
