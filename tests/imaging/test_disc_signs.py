@@ -10,7 +10,8 @@ from cemscope.geometry import VoxelGeometry
 from cemscope.segmentation.canal.spine_axis import SpineAxis
 from cemscope.segmentation.discs.cortical_ring import RingSettings, open_ring
 from cemscope.segmentation.discs.disc import BODY_DEPTH_MM, Disc
-from cemscope.segmentation.discs.disc_search import _lowest_sure
+from cemscope.segmentation.discs.disc_chain import DiscChain
+from cemscope.segmentation.discs.disc_search import _is_believed, _Links, _lowest_sure
 from cemscope.segmentation.spine_working_volume import WorkingVolume
 
 STEPS = 120
@@ -107,3 +108,29 @@ def test_lowest_sure_disc(case):
         for k, likeness in enumerate(case.likeness)
     )
     assert _lowest_sure(discs, case.margins) == case.expected
+
+
+def links(likeness, margins):
+    """Discs every 30 steps, and what speaks for each."""
+    steps = tuple(30 * (k + 1) for k in range(len(likeness)))
+    discs = tuple(
+        Disc(float(step), 0.0, 0.0, like)
+        for step, like in zip(steps, likeness, strict=True)
+    )
+    chain = DiscChain(steps, 1.0, margins, (1.0,) * (len(steps) - 1))
+    return _Links(axis(), discs, chain, 0.0, float(STEPS))
+
+
+@pytest.mark.parametrize(
+    ("likeness", "margins", "believed"),
+    [
+        ((0.6, 0.8), (0.2, 2.0), True),
+        ((0.4, 0.8), (1.9, 2.0), True),
+        ((0.4, 0.8), (1.0, 2.0), False),
+        ((0.4, 0.8), (1.9, 1.0), False),
+    ],
+    ids=["clear disc below", "sure disc below", "weak disc", "disc at the bend lost"],
+)
+def test_a_bend_must_show_a_disc_below(likeness, margins, believed):
+    straight = links((0.0, 0.8), (0.1, 2.0))
+    assert _is_believed(links(likeness, margins), straight, 60) is believed

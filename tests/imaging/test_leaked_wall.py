@@ -9,6 +9,7 @@ from cemscope.segmentation.bodies.body_surface import (
     WALL_ANGLES_RAD,
     WALL_LEVELS,
     BodySurface,
+    OutlineEvidence,
 )
 from cemscope.segmentation.bodies.leaked_wall import without_leaks
 from cemscope.segmentation.spine_working_volume import WorkingVolume
@@ -25,7 +26,8 @@ def bulging(angle_rad: float) -> BodySurface:
     near = (away < np.deg2rad(10.0))[:, None] & (np.abs(WALL_LEVELS - 0.5) < 0.17)
     plate = np.full((len(PLATE_GRID_MM),) * 2, HALF_MM)
     wall = np.where(near, RADIUS_MM + BULGE_MM, RADIUS_MM)
-    return BodySurface(FRAME, -plate, plate, wall, 1.0, 1.0, 1.0)
+    seen = OutlineEvidence(*(np.ones_like(part) for part in (plate, plate, wall)))
+    return BodySurface(FRAME, -plate, plate, wall, 1.0, 1.0, 1.0, seen)
 
 
 def vein(angle_rad: float, distance_mm: float) -> WorkingVolume:
@@ -44,6 +46,12 @@ def test_the_wall_goes_on_beneath_a_vein(angle_rad: float) -> None:
     drawn = bulging(angle_rad)
     found = without_leaks(drawn, vein(angle_rad, RADIUS_MM + 0.5 * BULGE_MM))
     np.testing.assert_allclose(found.wall_mm, RADIUS_MM, atol=0.1)
+    # The wall is seen everywhere but beneath the vein.
+    assert drawn.evidence is not None
+    assert found.evidence is not None
+    supposed = drawn.wall_mm > RADIUS_MM
+    np.testing.assert_array_equal(np.isnan(found.evidence.wall), supposed)
+    np.testing.assert_array_equal(found.evidence.lower, drawn.evidence.lower)
 
 
 @pytest.mark.parametrize(

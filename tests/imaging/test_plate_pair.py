@@ -64,6 +64,8 @@ CASES = (
     Spine("thoracic, 3 mm slices", body_mm=17.0, disc_mm=3.0, blur_mm=1.6),
     Spine("low bodies, 3 mm slices", body_mm=15.0, disc_mm=3.5, blur_mm=1.6),
     Spine("3 mm slices, 1.5 mm off", 17.0, 3.0, blur_mm=1.6, middle_mm=1.5),
+    # One of the plates lies nearer to the middle than the disc itself.
+    Spine("dark marrow, off", 19.0, 5.0, 2.0, 450.0, 30.0, 220.0, 1.1, -4.0),
     Spine("high lumbar disc", body_mm=28.0, disc_mm=13.0, middle_mm=2.0),
 )
 

@@ -1,11 +1,14 @@
 """Which bodies are whole, cut or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cemscope.errors import NoVertebraFoundError
 from cemscope.segmentation.bodies.vertebra_surfaces import (
     SurfaceSettings,
+    _trust,
     faint_implants,
     find_surfaces,
 )
@@ -42,6 +45,21 @@ def test_cut_ends_are_incomplete():
             assert away_mm < 2.5
     assert [name for name, body in levels.items() if body.complete] == ["L4", "L3"]
     assert all(levels[name].chain_margin > 0.5 for name in ("L4", "L3"))
+
+
+def test_a_row_without_one_of_its_bodies_is_trusted_less():
+    _, found = found_between(-20.0, 150.0)
+    bodies = [body for body in found.bodies if body.complete]
+    assert len(bodies) >= 3
+    assert _trust(bodies) > len(bodies) - 0.5
+
+    def walled(body):
+        measures = replace(body.quality.measures, gap_walled=1.0)
+        return replace(body, quality=replace(body.quality, measures=measures))
+
+    # The two beside the gap bear it, one body for both.
+    lacking = [walled(body) for body in bodies[:2]] + bodies[2:]
+    assert _trust(lacking) == pytest.approx(_trust(bodies) - 1.0)
 
 
 def test_short_scan_has_no_whole_vertebra():

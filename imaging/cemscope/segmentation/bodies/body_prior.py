@@ -28,6 +28,7 @@ from cemscope.segmentation.bodies.outline_quality import (
     usual_size,
 )
 from cemscope.segmentation.bodies.vertebral_bodies import body_surface
+from cemscope.segmentation.bodies.walled_gap import with_walled_gaps
 from cemscope.segmentation.discs.disc_room import PlateRooms
 from cemscope.spine import VertebraFrame
 
@@ -138,7 +139,8 @@ def _judged(
     below = surfaces[index - 1] if index > 0 else None
     above = surfaces[index + 1] if index + 1 < len(surfaces) else None
     own = outline_measures(scene, surface)
-    measures = beside_neighbours(own, surface, below, above)
+    beside = beside_neighbours(own, surface, below, above)
+    measures = with_walled_gaps(beside, scene, surface, below, above)
     return judged(measures, size, settings.quality)
 
 

@@ -27,12 +27,17 @@ RIM_SHARE = 0.12
 PEDICLE_SINE, PEDICLE_COSINE = 0.35, 0.35
 """Directions behind and aside, in which the pedicles' own cortex is as dense."""
 
+SEEN_WITHIN_MM = 0.5
+"""A wall that moves by no more still lies on the edge that was seen [ours]."""
+
 SPREAD = (5, 5)
 """Places (angles, heights) round it that the wall's smoothness moves along."""
 
 
 def without_leaks(surface: BodySurface, faint: WorkingVolume) -> BodySurface:
     """Continue the wall beneath cement from where it is seen; it only moves inwards.
+
+    Where it moves it is supposed, not seen, which the evidence says.
 
     Parameters
     ----------
@@ -58,4 +63,10 @@ def without_leaks(surface: BodySurface, faint: WorkingVolume) -> BodySurface:
         return surface
     hidden = ndimage.maximum_filter(beside, size=SPREAD, mode=("wrap", "nearest"))
     continued = continued_wall(surface.wall_mm, hidden)
-    return replace(surface, wall_mm=np.minimum(surface.wall_mm, continued))
+    evidence = surface.evidence
+    if evidence is not None:
+        supposed = surface.wall_mm - continued > SEEN_WITHIN_MM
+        evidence = replace(evidence, wall=np.where(supposed, np.nan, evidence.wall))
+    return replace(
+        surface, wall_mm=np.minimum(surface.wall_mm, continued), evidence=evidence
+    )

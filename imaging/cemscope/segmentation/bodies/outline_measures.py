@@ -74,6 +74,7 @@ class OutlineMeasures:
     upper_gap_mm: float
     gap_share: float = 0.0
     bite_mm: float = 0.0
+    gap_walled: float = 0.0
 
 
 CLEAR = 0.6

@@ -17,6 +17,7 @@ from cemscope.segmentation.bodies.outline_measures import (
     beside_neighbours,
     outline_measures,
 )
+from cemscope.segmentation.bodies.walled_gap import with_walled_gaps
 from cemscope.segmentation.worker_threads import side_by_side
 
 
@@ -53,6 +54,9 @@ class QualitySettings:
         Share of a gap in the height of a body and a disc. A lumbar disc takes a
         quarter to a third, beside one collapsed body up to a half; more is marrow
         between two discs that were taken for bodies.
+    gap_walled : tuple of float
+        Share of a gap round which a wall stands: at discs up to 0.4, at bodies that
+        were taken for a disc 0.95 and more.
     size_ratio : tuple of float
         Factor by which width or depth differs from the neighbours'.
     tall_ratio, low_ratio : tuple of float
@@ -83,6 +87,7 @@ class QualitySettings:
     narrow_gap_mm: tuple[float, float] = (-5.0, 0.0)
     wide_gap_mm: tuple[float, float] = (24.0, 16.0)
     gap_share: tuple[float, float] = (0.65, 0.48)
+    gap_walled: tuple[float, float] = (0.9, 0.7)
     size_ratio: tuple[float, float] = (1.4, 1.17)
     tall_ratio: tuple[float, float] = (1.6, 1.25)
     low_ratio: tuple[float, float] = (0.3, 0.75)
@@ -156,7 +161,11 @@ def outline_qualities(
 
     def among_others(k: int) -> OutlineMeasures:
         below, above = neighbour(k, k - 1), neighbour(k, k + 1)
-        return beside_neighbours(alone[k], surfaces[k], below, above)
+        beside = beside_neighbours(alone[k], surfaces[k], below, above)
+        # Bone in a gap speaks against both: either may be the one that lacks it.
+        first = surfaces[k - 1] if k > 0 else None
+        last = surfaces[k + 1] if k + 1 < len(surfaces) else None
+        return with_walled_gaps(beside, scene, surfaces[k], first, last)
 
     measures = side_by_side(among_others, range(len(surfaces)))
     return tuple(
@@ -253,6 +262,10 @@ def judged(
         (
             _mark(m.gap_share, s.gap_share),
             "the disc beside it would be as high as the bodies",
+        ),
+        (
+            _mark(m.gap_walled, s.gap_walled),
+            "the disc beside it has a wall of bone like a body",
         ),
         (
             _mark(abs(m.wedge_deg), s.wedge_deg),

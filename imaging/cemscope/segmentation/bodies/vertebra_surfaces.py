@@ -29,6 +29,7 @@ from cemscope.segmentation.bodies.leaked_wall import without_leaks
 from cemscope.segmentation.bodies.outline_quality import outline_qualities
 from cemscope.segmentation.bodies.sacral_body import SacrumSettings, with_sacrum
 from cemscope.segmentation.bodies.vertebral_bodies import body_frame, body_surface
+from cemscope.segmentation.bodies.walled_gap import WALLED
 from cemscope.segmentation.canal.canal_settings import CanalSettings
 from cemscope.segmentation.canal.spinal_canal import CanalPath, find_canal
 from cemscope.segmentation.canal.spine_axis import AxisSettings, SpineAxis, spine_axis
@@ -147,7 +148,7 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             f"{len(axis)} mm of spinal canal. Is a whole vertebra in the scan?"
         )
     thick = max(ct.spacing_mm) > CURVED_FROM * settings.fine_mm
-    views = _Views(coarse, fine, sharp, implants, streaks, thick)
+    views = _Views(coarse, fine, sharp, implants, faint, streaks, thick)
     fits = [_fitted(row, views, settings) for row in rows]
     bodies = max(fits, key=_trust)
     if not bodies:
@@ -155,13 +156,6 @@ def find_surfaces(ct: CTVolume, settings: SurfaceSettings) -> FoundSpine:
             "expected vertebral bodies in front of the spinal canal, found none with "
             "a wall of bone. Is this a CT of the spine?"
         )
-    if faint is not None:
-        bodies = [
-            body
-            if body.sacral
-            else replace(body, surface=without_leaks(body.surface, faint))
-            for body in bodies
-        ]
     logger.info("%d vertebral bodies along %d mm of canal", len(bodies), len(axis))
     return FoundSpine(tuple(bodies), axis, fine, coarse)
 
@@ -174,6 +168,7 @@ class _Views:
     fine: WorkingVolume
     sharp: WorkingVolume
     implants: WorkingVolume | None
+    faint: WorkingVolume | None
     streaks: StreakPlanes | None
     thick: bool
 
@@ -204,9 +199,11 @@ def _trust(bodies: list[FoundBody]) -> float:
     """How well the outlines of a row are borne out by the scan, in bodies.
 
     A body that was missed lowers the sum, and so do one that was halved, two that
-    were joined and one that was drawn to a streak.
+    were joined and one that was drawn to a streak. A disc with a wall is a body that
+    the row lacks; the two beside it share the blame.
     """
-    return sum(body.quality.score for body in bodies if body.quality is not None)
+    judged = [body.quality for body in bodies if body.quality is not None]
+    return sum(q.score - 0.5 * (q.measures.gap_walled > WALLED) for q in judged)
 
 
 def _fitted(
@@ -250,8 +247,11 @@ def _bodies(
 
     def examined(index: int) -> FoundBody:
         lower, upper = pairs[index]
+        surface = surfaces[index]
+        if views.faint is not None:
+            surface = without_leaks(surface, views.faint)
         return examined_body(
-            surfaces[index],
+            surface,
             (views.coarse, views.fine),
             settings.checks,
             found.margins[index],

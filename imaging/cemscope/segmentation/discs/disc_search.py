@@ -241,8 +241,12 @@ def _is_believed(bent: _Links, straight: _Links | None, step: int) -> bool:
         before = straight.chain.disc_margins[_nearest(straight, step)]
         if bent.chain.disc_margins[k] < before - MARGIN_LOST:
             return False
-    below = bent.discs[max(k - BENT_DISCS, 0) : k]
-    return any(disc.likeness >= CLEAR_DISC for disc in below)
+    below = range(max(k - BENT_DISCS, 0), k)
+    return any(
+        bent.discs[j].likeness >= CLEAR_DISC
+        or bent.chain.disc_margins[j] >= SURE_MARGIN
+        for j in below
+    )
 
 
 def _nearest(links: _Links, step: int) -> int:

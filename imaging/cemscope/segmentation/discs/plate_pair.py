@@ -28,6 +28,11 @@ RIDGE_PRICE, RIDGE_OFF_MM = 0.6, 2.0
 """What a ridge must be better than a pair that lies elsewhere, and how far it may lie
 off the disc: a single endplate is a ridge as well."""
 
+BESIDE_MM, BESIDE_PRICE = (3.0, 8.0), 0.5
+"""Where the flank of another plate beside a ridge would lie, and what it costs: two
+plates that melt into one have marrow on both sides, a single one has the disc and the
+other plate on one of them [ours]."""
+
 LEAST_LIKENESS = 0.35
 """The weaker of the two has at least this share of the other's contrast: they border
 the same disc."""
@@ -89,7 +94,8 @@ def _best_pair(lower: PlateProfile, upper: PlateProfile) -> _Choice | None:
     score = score - OFF_PRICE * ((low + high) / 2) ** 2
     score -= BETWEEN_PRICE * _between(lower, upper)
     total = score + PLATE_WEIGHT * (
-        _far_flank(upper.edge[::-1])[::-1][:, None] + _far_flank(lower.edge)[None, :]
+        _beyond(upper.edge[::-1], PLATE_MM)[::-1][:, None]
+        + _beyond(lower.edge, PLATE_MM)[None, :]
     )
     total[(high - low < THINNEST_MM) | (high - low > THICKEST_MM)] = -np.inf
     first, second = lower.edge[:, None], upper.edge[None, :]
@@ -101,10 +107,10 @@ def _best_pair(lower: PlateProfile, upper: PlateProfile) -> _Choice | None:
     return _Choice(int(i), int(j), float(score[i, j]))
 
 
-def _far_flank(edge: FloatArray) -> FloatArray:
-    """Strongest edge a plate's thickness above each height, at least 0."""
+def _beyond(edge: FloatArray, reach_mm: tuple[float, float]) -> FloatArray:
+    """Strongest edge between two distances above each height, at least 0."""
     step = float(HEIGHTS_MM[1] - HEIGHTS_MM[0])
-    first, last = (round(distance / step) for distance in PLATE_MM)
+    first, last = (round(distance / step) for distance in reach_mm)
     padded = np.concatenate([edge, np.zeros(last)])
     flank = np.zeros(len(edge))
     for ahead in range(first, last + 1):
@@ -117,6 +123,11 @@ def _best_ridge(lower: PlateProfile, upper: PlateProfile) -> _Choice | None:
     end, begin = HEIGHTS_MM[:, None], HEIGHTS_MM[None, :]
     total = lower.score[:, None] + upper.score[None, :]
     total = total - OFF_PRICE * ((end + begin) / 2) ** 2
+    beside = np.maximum(
+        _beyond(lower.edge, BESIDE_MM)[:, None],
+        _beyond(upper.edge[::-1], BESIDE_MM)[::-1][None, :],
+    )
+    total -= BESIDE_PRICE * beside
     total[(end - begin < THINNEST_MM) | (end - begin > THICKEST_RIDGE_MM)] = -np.inf
     i, j = np.unravel_index(int(total.argmax()), total.shape)
     if min(lower.edge[i], upper.edge[j]) < LEAST_RIDGE_EDGE:

@@ -1,0 +1,67 @@
+"""A gap between two outlines is a disc, or bone that was taken for one."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from cases.body_columns import BODY_MM, DISC_MM, Column
+from cemscope.segmentation.bodies.body_surface import BodyScene, BodySurface
+from cemscope.segmentation.bodies.outline_quality import outline_qualities
+from cemscope.segmentation.bodies.vertebral_bodies import body_surface
+from cemscope.segmentation.bodies.walled_gap import walled_share
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Two of three bodies, and the share of the gap's directions with a wall."""
+
+    lower: int
+    upper: int
+    walled: float
+
+
+GAPS = {
+    "disc": Gap(0, 1, 0.0),
+    "upper disc": Gap(1, 2, 0.0),
+    "a body that was left out": Gap(0, 2, 1.0),
+}
+
+
+@pytest.fixture(scope="module", params=[0.0, 25.0], ids=["upright", "leaning"])
+def column(request: pytest.FixtureRequest) -> tuple[BodyScene, list[BodySurface]]:
+    built = Column(marrow_hu=130.0, turn_deg=(request.param, 0.0))
+    scene = built.scene()
+    frames = built.frames()
+    return scene, [body_surface(scene, frame, BODY_MM + DISC_MM) for frame in frames]
+
+
+@pytest.mark.parametrize("gap", GAPS.values(), ids=GAPS.keys())
+def test_walls_stand_beside_bodies_not_beside_discs(
+    column: tuple[BodyScene, list[BodySurface]], gap: Gap
+) -> None:
+    scene, surfaces = column
+    found = walled_share(scene, surfaces[gap.lower], surfaces[gap.upper])
+    # One direction in twenty may fall on an edge of the grid.
+    assert found == pytest.approx(gap.walled, abs=0.05)
+
+
+def test_bone_in_a_gap_is_told_of_both_outlines(
+    column: tuple[BodyScene, list[BodySurface]],
+) -> None:
+    scene, surfaces = column
+    for quality in outline_qualities(scene, [surfaces[0], surfaces[2]]):
+        assert quality.score == 0.0
+        assert any("wall of bone" in reason for reason in quality.reasons)
+
+
+def test_small_and_hidden_gaps_are_not_judged(
+    column: tuple[BodyScene, list[BodySurface]],
+) -> None:
+    scene, surfaces = column
+    below, above = surfaces[0], surfaces[1]
+    near = replace(above, lower_mm=above.lower_mm - 5.0)
+    assert np.isnan(walled_share(scene, below, near))
+    cement = replace(scene.volume, hu=np.ones_like(scene.volume.hu))
+    hidden = replace(scene, implants=cement)
+    assert np.isnan(walled_share(hidden, below, surfaces[2]))
