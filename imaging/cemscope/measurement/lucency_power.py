@@ -32,12 +32,16 @@ class PowerSettings:
         Its width.
     length_fraction
         Its share of the seen length.
+    least_evidence
+        It is told where it raises the evidence of `lucency_window` to this: clearly
+        more than what a shaft without a grade may have (`doubtful_evidence`).
     least_told
         Of the places where it may lie, it must be told at this share.
     """
 
     width_mm: float = 1.5
     length_fraction: float = 0.5
+    least_evidence: float = 2.0
     least_told: float = 0.5
 
 
@@ -71,7 +75,7 @@ def share_told(
         hu[start : start + planes] = worn[start : start + planes]
         with_it = replace(cleaned, profiles=replace(profiles, hu=hu))
         found = strongest_gap(with_it, shaft, levels, widths, window)
-        told.append(found.evidence >= window.least_evidence)
+        told.append(found.evidence >= power.least_evidence)
     return float(np.mean(told))
 
 

@@ -49,7 +49,7 @@ class WindowSettings:
     least_seen
         Share of a window that must have been seen away from walls.
     widths_mm
-        Widths that are tried, each with and without a dense line.
+        Widths that are tried, each with and without a dense line or bone beyond.
     places_of_one
         So many places of the surface (0.5 mm x 10 degrees) average as one does.
     wall_mm, least_way_mm
@@ -63,6 +63,9 @@ class WindowSettings:
     bone_spread_hu
         What all bone of a window deviates otherwise, alike within
         `WidthSettings.bone_change_mm`.
+    denser_from_mm, denser_hu
+        Where denser bone may begin beside a screw that holds, and how much denser it
+        is: dark marrow before it is no gap.
     gap_spread_hu
         Spread of the gap's density.
     least_edge_mm, blur_share
@@ -89,6 +92,8 @@ class WindowSettings:
     level_spread_hu: float = 60.0
     slope_hu_per_mm: float = 10.0
     bone_spread_hu: float = 30.0
+    denser_from_mm: tuple[float, ...] = (1.4, 1.8, 2.2, 2.6, 3.0)
+    denser_hu: float = 200.0
     gap_spread_hu: float = 30.0
     least_edge_mm: float = 0.06
     blur_share: float = 0.06
@@ -274,6 +279,7 @@ class _Models:
             yield int(where[k, 0]), int(where[k, 1]), gains
 
     def _gains(self, hu: FloatArray, kind: _Kind) -> FloatArray:
+        s = self.settings
         if kind not in self.known:
             means, whites = zip(*self._models(kind), strict=True)
             self.known[kind] = np.stack(means), np.stack(whites)
@@ -281,13 +287,15 @@ class _Models:
         error = (white @ (hu - mean)[..., None])[..., 0]
         volume = np.log(np.diagonal(white, axis1=1, axis2=2)).sum(axis=1)
         found = volume - 0.5 * (error**2).sum(axis=1)
-        gains: FloatArray = (
-            np.logaddexp(found[1::2], found[2::2]) - np.log(2.0) - found[0]
-        )
+        tight = len(s.denser_from_mm) + 1
+        odds = np.log([0.5] + [0.5 / (tight - 1)] * (tight - 1))
+        none = np.logaddexp.reduce(found[:tight] + odds)
+        each = found[tight:].reshape(len(s.widths_mm), GAP_KINDS)
+        gains: FloatArray = np.logaddexp.reduce(each, axis=1) - np.log(GAP_KINDS) - none
         return gains
 
     def _models(self, kind: _Kind) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Mean and whitening matrix: no gap, then each without and with a line."""
+        """Mean and whitening matrix of every hypothesis."""
         s = self.settings
         size, steps, streak = 2.0 ** kind[0], kind[1], 2.0 ** kind[2]
         expected = replace(
@@ -315,13 +323,17 @@ class _Models:
             float(np.median(profiles.metal_blur_mm)),
         )
         flank = self._flank()
-        for width in (0.0, *s.widths_mm):
-            for rim_hu in (0.0, expected.rim_hu) if width > 0.0 else (0.0,):
-                lined = replace(expected, rim_hu=rim_hu)
-                model = Surroundings.of(self.shaft, blurs, levels, lined)
-                mean, covariance = model.gap(width, np.inf, texture_hu)
-                part = (covariance + flank)[:steps, :steps]
-                yield mean[:steps], np.linalg.inv(np.linalg.cholesky(part))
+        for width, line, denser_mm in _hypotheses(s):
+            rim_hu = expected.rim_hu if line else 0.0
+            lined = replace(expected, rim_hu=rim_hu)
+            model = Surroundings.of(self.shaft, blurs, levels, lined)
+            mean, covariance = model.gap(width, np.inf, texture_hu)
+            if denser_mm is not None:
+                step = special.ndtr((DISTANCE_MM - denser_mm) / blurs[0])
+                step = s.denser_hu * step * model.free
+                covariance = covariance + np.outer(step, step)
+            part = (covariance + flank)[:steps, :steps]
+            yield mean[:steps], np.linalg.inv(np.linalg.cholesky(part))
 
     def _flank(self) -> FloatArray:
         """Covariance of what the metal leaves beside it."""
@@ -333,6 +345,24 @@ class _Models:
             -0.5 * apart**2
         )
         return covariance
+
+
+GAP_KINDS = 3
+"""Beyond a gap lies marrow, a dense line and marrow, or denser bone."""
+
+
+def _hypotheses(
+    settings: WindowSettings,
+) -> Iterator[tuple[float, bool, float | None]]:
+    """Width, whether a line bounds it, and where denser bone begins.
+
+    First those without a gap: marrow, and marrow with denser bone beyond.
+    """
+    yield 0.0, False, None
+    for denser_mm in settings.denser_from_mm:
+        yield 0.0, False, denser_mm
+    for width in settings.widths_mm:
+        yield from ((width, False, None), (width, True, None), (width, False, width))
 
 
 def _places(rows: int, planes: int, angles: int) -> npt.NDArray[np.intp]:
