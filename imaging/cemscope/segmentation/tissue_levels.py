@@ -21,7 +21,7 @@ from cemscope.segmentation.scan_region import (
     label_boxes,
     widened,
 )
-from cemscope.spine import Spine
+from cemscope.spine import Spine, Vertebra
 from cemscope.volume import BoolArray
 
 CORTEX_QUANTILE = 0.999
@@ -182,7 +182,7 @@ def estimate_tissue_levels(
         rows.append(
             (
                 *_bone_quantiles(region, body, settings),
-                _arch_quantile(spine_region, boxes.get(arch_number), arch_number),
+                _arch_quantile(spine_region, boxes.get(arch_number), vertebra),
             )
         )
         # Marrow and noise are statistics: a fine grid need not be read in full.
@@ -238,12 +238,25 @@ def _bone_quantiles(
     )
 
 
-def _arch_quantile(region: ScanRegion, box: Box | None, number: int) -> float:
-    """99.9th percentile of an arch; NaN where there is none."""
+ONE_SIDED = 1.3
+"""Halves of an arch are alike in density to this factor; what is brighter on one side
+is cement that went along a needle, or leaked beside the arch [our choice]."""
+
+
+def _arch_quantile(region: ScanRegion, box: Box | None, vertebra: Vertebra) -> float:
+    """99.9th percentile of an arch, or of its darker half; NaN where there is none."""
     if box is None:
         return float("nan")
-    arch = region.labels[box] == number
-    return float(np.quantile(region.hu[box][arch], CORTEX_QUANTILE))
+    part = region.sub_box(box)
+    index = np.argwhere(part.labels == vertebra.level.arch_number)
+    hu = part.hu[tuple(index.T)]
+    points = part.geometry.index_to_lps(index)
+    left = vertebra.frame.to_local_mm(points)[:, 0] > 0.0
+    if left.any() and not left.all():
+        halves = [float(np.quantile(hu[s], CORTEX_QUANTILE)) for s in (left, ~left)]
+        if max(halves) > ONE_SIDED * max(min(halves), 0.0):
+            return min(halves)
+    return float(np.quantile(hu, CORTEX_QUANTILE))
 
 
 def _reference_bone(rows: FloatArray) -> tuple[float, float, float, int]:
