@@ -60,6 +60,7 @@ CANAL = replace(
         (replace(CANAL, exit_track_mm=4.0), B, None),
         (replace(CANAL, exit_track_mm=1.0), INSTRUMENT, B),
         (replace(CANAL, exit_track_mm=4.0, midline_share=0.25), C, INSTRUMENT),
+        (replace(CANAL, exit_track_mm=4.0, midline_share=0.4), INSTRUMENT, None),
         # Where a pedicle springs, cement comes out of it if it holds some.
         (replace(CANAL, midline_share=0.4, pedicle_cement=True), INSTRUMENT, None),
         (replace(CANAL, midline_share=0.25, pedicle_cement=True), C, None),

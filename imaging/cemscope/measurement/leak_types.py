@@ -132,7 +132,7 @@ def argue(signs: ExitSigns, settings: TypeSettings) -> Argument:
     between = signs.wall is ExitWall.POSTERIOR and not aside
     near_mm = settings.breach_mm if between else settings.track_mm
     along |= signs.at_pedicle and signs.exit_track_mm <= near_mm
-    if along and signs.wall is not ExitWall.POSTERIOR:
+    if along and not between:
         return Argument(INSTRUMENT, None)
     if endplate:
         sure = signs.disc_share >= settings.disc_share
