@@ -352,6 +352,8 @@ def _discs(
     # Under the flared rim the waist is hollow: there the endplate is that further in.
     deep = ndimage.distance_transform_edt(footprint) * shell.grid.cell_mm
     core = deep >= min(RIM_MM, 0.5 * float(deep.max()))
+    tall = inside.sum(axis=2)
+    core &= tall >= WHOLE_COLUMN * float(np.percentile(tall[core], 90.0))
     nearest = ndimage.distance_transform_edt(
         ~core, return_distances=False, return_indices=True
     )
@@ -368,6 +370,10 @@ def _discs(
     below &= ~blocked[:, :, ::-1]
     return ("disc_superior", above), ("disc_inferior", below)
 
+
+WHOLE_COLUMN = 0.5
+"""Columns with less of a body's height hold only a rim that stands out over the waist;
+the front of a wedge mostly keeps more [our choice]."""
 
 RIM_SLACK_MM = 2.0
 """Rims stand no more than this below the endplate further in."""
