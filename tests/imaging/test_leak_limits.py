@@ -56,6 +56,21 @@ CANAL = replace(
         (replace(VEIN, at_pedicle=True, exit_track_mm=2.0), INSTRUMENT, None),
         (replace(VEIN, exit_track_mm=2.0), S, None),
         (replace(CANAL, track_mm=3.0), INSTRUMENT, B),
+        # A shaft beside the wall of the canal has not left the body there.
+        (replace(CANAL, exit_track_mm=4.0), B, None),
+        (replace(CANAL, exit_track_mm=1.0), INSTRUMENT, B),
+        (replace(CANAL, exit_track_mm=4.0, midline_share=0.25), C, INSTRUMENT),
+        (replace(CANAL, exit_track_mm=4.0, midline_share=0.4), INSTRUMENT, None),
+        # Where a pedicle springs, cement comes out of it if it holds some.
+        (replace(CANAL, midline_share=0.4, pedicle_cement=True), INSTRUMENT, None),
+        (replace(CANAL, midline_share=0.25, pedicle_cement=True), C, None),
+        (replace(VEIN, at_pedicle=True, pedicle_cement=True), INSTRUMENT, None),
+        (replace(VEIN, pedicle_cement=True), S, None),
+        (
+            replace(VEIN, at_pedicle=True, pedicle_cement=True, height=0.2),
+            C,
+            S,
+        ),
     ],
 )
 def test_the_type_follows_the_signs(

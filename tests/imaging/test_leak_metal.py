@@ -8,7 +8,7 @@ import pytest
 from cases.leaking_body import cement_map, leak_cases, leaking
 from cemscope.measurement.cement_fraction import FractionMap, assign_owners
 from cemscope.measurement.leak_doubts import DoubtSettings, sure_share
-from cemscope.measurement.leak_enclosure import is_walled
+from cemscope.measurement.leak_enclosure import ends_early, is_walled
 from cemscope.measurement.leak_pieces import LeakPiece, PieceLimits, find_pieces
 from cemscope.measurement.leak_regions import VertebraRegions, find_regions
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
@@ -56,6 +56,30 @@ def test_cement_within_a_ring_of_cortex_is_in_the_arch(
     bone_mm = np.where(rod, 2.0, regions.bone_mm).astype(np.float32)
     changed = replace(regions, hu=hu, cement=cement, bone_mm=bone_mm)
     assert is_walled(LeakPiece(rod, 3.0, 20.0), changed) is walled
+
+
+@pytest.mark.parametrize("upwards", [True, False])
+@pytest.mark.parametrize(
+    ("plate_mm", "next_mm", "early"),
+    [(0.7, None, False), (0.7, 6.0, False), (5.0, None, True), (None, None, False)],
+    ids=["at the outline", "with the next one", "left out", "too faint to see"],
+)
+def test_cement_before_an_endplate_that_the_outline_left_out(
+    plate_mm: float | None, next_mm: float | None, early: bool, upwards: bool
+) -> None:
+    regions = regions_of(leaking(None))
+    x, y, z = local_mm(regions)
+    way = 1.0 if upwards else -1.0
+    end = regions.shell.upper_mm[2] if upwards else regions.shell.lower_mm[2]
+    over = way * (z - end)
+    hu = np.where(over < 0.0, 120.0, 60.0)
+    for off in (plate_mm, next_mm):
+        if off is not None:
+            hu = np.where(np.abs(over - off) <= 0.7, 500.0, hu)
+    ball = (np.hypot(x, y) <= 3.0) & (over > 0.0) & (over < 4.0)
+    cement = ball.astype(np.float32)
+    changed = replace(regions, hu=hu.astype(np.float32), cement=cement)
+    assert ends_early(LeakPiece(ball, 3.0, 3.0), changed) is early
 
 
 def test_sure_cement_is_asked_more_of_beside_metal_and_behind_the_wall() -> None:

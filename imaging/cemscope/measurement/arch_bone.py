@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, special
 
+from cemscope.measurement.arch_mirror import mirrored, other_half
 from cemscope.measurement.body_shell import BodyShell
 from cemscope.measurement.cell_distance import cells_within, distance_from
 from cemscope.measurement.vertebra_grid import Float32Array
@@ -19,6 +20,10 @@ BLUR_REACH_MM = 3.0
 
 EDGE_SHIFT_MM = 0.4
 """The edge of cement is known to about this."""
+
+PEAK_MM, LEAST_PEAK = 4.0, 0.4
+"""The brightest cement so far around is what a piece of it is made of; what is darker
+than this share of the scan's cement may be bone [our choice]."""
 
 BONE_HU = 220.0
 """Bone of an arch is brighter than muscle that holds contrast medium."""
@@ -54,8 +59,9 @@ class ArchImage:
     ----------
     outline, own : ndarray of bool
         Outlines of all arches, and that of this vertebra.
-    hu : ndarray of float32
-        CT values; 0 where the scan was not cut out.
+    hu, scan_hu : ndarray of float32
+        CT values without the blur of metal, 0 where the scan was not cut out, and CT
+        values, 0 where the scan ends.
     cement : ndarray of float32
         Share of cement.
     metal : ndarray of bool
@@ -70,6 +76,7 @@ class ArchImage:
     outline: BoolArray
     own: BoolArray
     hu: Float32Array
+    scan_hu: Float32Array
     cement: Float32Array
     metal: BoolArray
     cement_hu: float
@@ -93,7 +100,10 @@ def arch_bone(image: ArchImage, shell: BodyShell, canal: BoolArray | None) -> Bo
         cement &= ~canal
     if not cement.any():
         return image.outline
-    solid = image.cement >= 0.5
+    # Where a piece of cement is darker than the scan's, its edge is at half of it.
+    size = 2 * round(PEAK_MM / cell) + 1
+    peak = ndimage.maximum_filter(np.where(cement, image.cement, 0.0), size)
+    solid = image.cement >= 0.5 * np.where(peak >= LEAST_PEAK, peak, 1.0)
     away = distance_from(solid) * cell
     tail = special.ndtr((EDGE_SHIFT_MM - away) / image.blur_mm)
     bright = image.hu > BONE_HU + image.cement_hu * tail
@@ -102,13 +112,15 @@ def arch_bone(image: ArchImage, shell: BodyShell, canal: BoolArray | None) -> Bo
     share = _enclosed_share(cement, solid | image.metal, bone, cell)
     known = image.outline & ~image.metal & (away > BLUR_REACH_MM)
     alike = ndimage.binary_dilation(
-        _mirrored(known, shell), iterations=round(MIRROR_SLACK_MM / cell)
+        mirrored(known, shell), iterations=round(MIRROR_SLACK_MM / cell)
     )
-    within = cement & ((share >= ENCLOSED_SHARE) | (alike & image.outline))
+    hidden = cells_within(solid | image.metal, BLUR_REACH_MM / cell)
+    soft = other_half(image.scan_hu, hidden, shell, cement).soft
+    within = cement & ~soft & ((share >= ENCLOSED_SHARE) | (alike & image.outline))
     outside = cement & ~within
     if outside.any():
         near = cells_within(outside, BLUR_REACH_MM / cell)
-        outside |= near & ~bright & ~cement
+        outside |= near & (~bright | soft) & ~cement
     # Outlines by brightness may leave out what is brighter than bone.
     kept: BoolArray = (image.outline & ~outside) | within
     return kept
@@ -142,14 +154,3 @@ def _enclosed_share(
         share, sigma
     ) / np.maximum(weight, 1e-6)
     return smooth
-
-
-def _mirrored(mask: BoolArray, shell: BodyShell) -> BoolArray:
-    """Reflect a mask at the vertebra's midline."""
-    left = shell.grid.axis_mm(0)
-    source = (2.0 * shell.middle_mm - left - left[0]) / shell.grid.cell_mm
-    index = np.rint(source).astype(int)
-    within = (index >= 0) & (index < len(left))
-    mirrored = np.zeros_like(mask)
-    mirrored[within] = mask[index[within]]
-    return mirrored

@@ -271,7 +271,14 @@ def _measure_region(
                 sum(leak.level == name for leak in leaks) for name, _ in names
             )
             new, numbers = find_leaks(
-                fractions, owners, spine, screws, settings.leakage, already, hidden
+                fractions,
+                owners,
+                spine,
+                screws,
+                settings.leakage,
+                already,
+                hidden,
+                region,
             )
             leaks.extend(new)
             clusters.append(CementCluster(fractions, owners, numbers))

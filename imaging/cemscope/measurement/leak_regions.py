@@ -15,7 +15,7 @@ from cemscope.measurement.cement_fraction import FractionMap, Ownership
 from cemscope.measurement.streak_share import crowded_planes, streak_share
 from cemscope.measurement.swallowed_canal import without_swallowed_canal
 from cemscope.measurement.vertebra_grid import Float32Array, VertebraGrid
-from cemscope.segmentation.scan_region import FloatArray
+from cemscope.segmentation.scan_region import FloatArray, ScanRegion
 from cemscope.spine import Spine, Vertebra, VertebraSource
 from cemscope.volume import BoolArray, LabelArray
 
@@ -112,7 +112,11 @@ class VertebraRegions:
 
 
 def find_regions(
-    fractions: FractionMap, owners: Ownership, spine: Spine, number: int
+    fractions: FractionMap,
+    owners: Ownership,
+    spine: Spine,
+    number: int,
+    whole: ScanRegion | None = None,
 ) -> VertebraRegions | None:
     """Lay a grid over a vertebra and its cement, and name its places.
 
@@ -120,6 +124,9 @@ def find_regions(
     ----------
     number
         Index + 1 of the vertebra.
+    whole
+        The spine with margin; without it only what was cut out around the cement is
+        known.
 
     Returns
     -------
@@ -174,6 +181,7 @@ def find_regions(
         outline,
         own,
         hu,
+        hu if whole is None else grid.sample(whole.hu, whole.geometry),
         cement,
         metal_mm <= RIM_OF_METAL_MM,
         float(np.median(fractions.pure_hu)),
@@ -183,8 +191,8 @@ def find_regions(
     neighbours = (nearest > 0) & ~outline & (nearest != vertebra.level.number)
     swallowed = np.zeros(hu.shape, np.bool_)
     if not image.trusted:
-        whole, shell = shell, without_swallowed_canal(shell, neighbours, cement, hu)
-        swallowed = whole.inside & ~shell.inside
+        drawn, shell = shell, without_swallowed_canal(shell, neighbours, cement, hu)
+        swallowed = drawn.inside & ~shell.inside
     canal = canal_room(shell, spine, vertebra, neighbours | _firm(image))
     arch = arch_bone(image, shell, canal) & ~shell.inside & ~swallowed
     if canal is not None:
@@ -319,11 +327,16 @@ def _pedicle_side_mm(shell: BodyShell, arch: BoolArray) -> float:
     beside = (back > shell.upper_mm[1] - 2.0) & (back < shell.upper_mm[1] + 6.0)
     up = shell.grid.axis_mm(2)
     high = (up > 0.0) & (up < shell.upper_mm[2])
-    columns = arch[:, beside][:, :, high].any(axis=(1, 2))
-    if not columns.any():
+    held = arch[:, beside][:, :, high].sum(axis=(1, 2))
+    if not held.any():
         return half
+    columns = held >= PEDICLE_SHARE * held.max()
     away = np.abs(shell.grid.axis_mm(0)[columns] - shell.middle_mm)
-    return float(np.clip(np.percentile(away, 90), 0.7 * half, half + 2.0))
+    return float(np.clip(np.percentile(away, 90), 0.7 * half, half))
+
+
+PEDICLE_SHARE = 0.35
+"""Beside a pedicle, ribs and transverse processes are thinner than this [ours]."""
 
 
 def _discs(
@@ -339,6 +352,8 @@ def _discs(
     # Under the flared rim the waist is hollow: there the endplate is that further in.
     deep = ndimage.distance_transform_edt(footprint) * shell.grid.cell_mm
     core = deep >= min(RIM_MM, 0.5 * float(deep.max()))
+    tall = inside.sum(axis=2)
+    core &= tall >= WHOLE_COLUMN * float(np.percentile(tall[core], 90.0))
     nearest = ndimage.distance_transform_edt(
         ~core, return_distances=False, return_indices=True
     )
@@ -355,6 +370,10 @@ def _discs(
     below &= ~blocked[:, :, ::-1]
     return ("disc_superior", above), ("disc_inferior", below)
 
+
+WHOLE_COLUMN = 0.5
+"""Columns with less of a body's height hold only a rim that stands out over the waist;
+the front of a wedge mostly keeps more [our choice]."""
 
 RIM_SLACK_MM = 2.0
 """Rims stand no more than this below the endplate further in."""

@@ -111,8 +111,23 @@ def exit_signs(way: LeakExit, seen: SeenLeak) -> ExitSigns:
         seen.track_mm(local),
         seen.track_mm(way.local_mm[None]),
         float(way.local_mm[1]) >= wall_depth_mm(shell) - PEDICLE_ROOT_MM,
+        _pedicle_cement(way, seen.regions),
     )
 
+
+def _pedicle_cement(way: LeakExit, regions: VertebraRegions) -> bool:
+    """Tell whether the pedicle or arch beside an exit holds cement."""
+    index = np.argwhere(regions.arch & (regions.cement >= HELD_SHARE))
+    if not len(index):
+        return False
+    away = np.linalg.norm(regions.grid.local_mm(index) - way.local_mm, axis=1)
+    held = float((away <= BESIDE_EXIT_MM).sum()) * regions.grid.cell_mm**3
+    return held >= HELD_MM3
+
+
+HELD_SHARE, HELD_MM3, BESIDE_EXIT_MM = 0.5, 10.0, 7.0
+"""A pedicle holds cement if so much of it is half full or more, so near to the exit
+[our choice]."""
 
 PEDICLE_ROOT_MM = 4.0
 """Pedicles spring from the body this far in front of its posterior wall."""

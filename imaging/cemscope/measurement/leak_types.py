@@ -34,6 +34,11 @@ class TypeSettings:
         Steepest course of a segmental vein.
     track_mm
         A leak along a screw lies within this distance of its shaft.
+    breach_mm
+        A screw that breaks into the canal passes its wall within this distance.
+    pedicle_midline_share, pedicle_height_low
+        Where pedicles spring: no nearer to the midline, against the body's width, and
+        no lower.
     disc_share
         Share of a leak that makes it one into the disc.
     doubt
@@ -50,6 +55,9 @@ class TypeSettings:
     vein_off_surface_mm: float = 5.0
     vein_slope_deg: float = 40.0
     track_mm: float = 5.0
+    breach_mm: float = 2.0
+    pedicle_midline_share: float = 0.33
+    pedicle_height_low: float = 0.35
     disc_share: float = 0.35
     doubt: float = 0.12
 
@@ -75,6 +83,8 @@ class ExitSigns:
         there is none.
     at_pedicle : bool
         Whether the exit lies where a pedicle springs from the body, or behind.
+    pedicle_cement : bool
+        Whether the pedicle or arch beside the exit holds cement.
     """
 
     wall: ExitWall
@@ -89,6 +99,7 @@ class ExitSigns:
     track_mm: float
     exit_track_mm: float
     at_pedicle: bool
+    pedicle_cement: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +123,27 @@ def argue(signs: ExitSigns, settings: TypeSettings) -> Argument:
     endplate = signs.wall in (ExitWall.SUPERIOR_ENDPLATE, ExitWall.INFERIOR_ENDPLATE)
     if signs.wall is ExitWall.ARCH:
         return Argument(INSTRUMENT, None)
+    aside = signs.midline_share >= settings.pedicle_midline_share
+    springs = aside and signs.height >= settings.pedicle_height_low
+    if signs.at_pedicle and signs.pedicle_cement and springs:
+        return Argument(INSTRUMENT, None)
     along = signs.track_mm <= settings.track_mm and signs.behind_share >= HALF
-    along |= signs.at_pedicle and signs.exit_track_mm <= settings.track_mm
-    if along and signs.wall is not ExitWall.POSTERIOR:
+    # Between the pedicles a shaft passes near the wall without leaving the body.
+    between = signs.wall is ExitWall.POSTERIOR and not aside
+    near_mm = settings.breach_mm if between else settings.track_mm
+    along |= signs.at_pedicle and signs.exit_track_mm <= near_mm
+    if along and not between:
         return Argument(INSTRUMENT, None)
     if endplate:
         sure = signs.disc_share >= settings.disc_share
         return Argument(D, None if sure else C)
     if signs.wall is ExitWall.POSTERIOR:
         argument = _posterior(signs, settings)
-        return Argument(INSTRUMENT, argument.leak_type) if along else argument
+        if along:
+            return Argument(INSTRUMENT, argument.leak_type)
+        if argument.leak_type is C and signs.exit_track_mm <= settings.track_mm:
+            return Argument(C, argument.rival or INSTRUMENT)
+        return argument
     if signs.disc_share >= HALF:
         return Argument(D, C)
     return _lateral(signs, settings)

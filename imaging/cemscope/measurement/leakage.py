@@ -21,7 +21,7 @@ from cemscope.measurement.leak_doubts import (
     stands_out,
     sure_share,
 )
-from cemscope.measurement.leak_enclosure import is_walled
+from cemscope.measurement.leak_enclosure import ends_early, is_walled
 from cemscope.measurement.leak_path import leak_course
 from cemscope.measurement.leak_pieces import (
     LeakPiece,
@@ -39,6 +39,7 @@ from cemscope.measurement.leak_regions import (
 from cemscope.measurement.leak_signs import SeenLeak, exit_signs, leak_evidence
 from cemscope.measurement.leak_types import TypeSettings, argue
 from cemscope.segmentation.implants.screws import ScrewModel
+from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.spine import Spine, VertebraSource
 from cemscope.volume import LabelArray
 
@@ -88,6 +89,7 @@ def find_leaks(
     settings: LeakageSettings,
     first_numbers: tuple[int, ...],
     doubts: LevelDoubts | None = None,
+    whole: ScanRegion | None = None,
 ) -> tuple[tuple[Leak, ...], LabelArray]:
     """Find the leaks of one cluster of cement.
 
@@ -105,6 +107,9 @@ def find_leaks(
         Number of leaks already found per vertebra; the ids count on from there.
     doubts
         Levels whose cement is refused; None for none.
+    whole
+        The spine with margin: where cement hides a wall, the other half of the
+        vertebra is looked at.
 
     Returns
     -------
@@ -126,7 +131,7 @@ def find_leaks(
             continue
         if not (owners.owner == number).any():
             continue
-        regions = find_regions(fractions, owners, spine, number)
+        regions = find_regions(fractions, owners, spine, number, whole)
         if regions is None:
             continue
         limits = PieceLimits(
@@ -153,7 +158,7 @@ def find_leaks(
                 small |= _feigned(piece, found, regions, settings)
             if small or solid < settings.minimum_voxels or len(leaks) >= 255:
                 continue
-            if embedded and is_walled(piece, regions):
+            if embedded and (is_walled(piece, regions) or ends_early(piece, regions)):
                 continue
             count += 1
             leak_id = f"{name}-{count}"

@@ -22,7 +22,7 @@ from cemscope.segmentation.scan_region import (
     label_boxes,
     widened,
 )
-from cemscope.spine import Spine
+from cemscope.spine import Spine, Vertebra
 from cemscope.volume import BoolArray
 
 CORTEX_QUANTILE = 0.999
@@ -183,7 +183,7 @@ def estimate_tissue_levels(
         rows.append(
             (
                 *_bone_quantiles(region, body, settings),
-                *_arch_quantiles(spine_region, boxes.get(arch_number), arch_number),
+                *_arch_quantiles(spine_region, boxes.get(arch_number), vertebra),
             )
         )
         # Marrow and noise are statistics: a fine grid need not be read in full.
@@ -247,19 +247,31 @@ ARCH_CLEAR_MM = 6.0
 read, beside titanium; less far the metal's rim is brighter [ours]."""
 
 
+ONE_SIDED = 1.3
+"""Halves of an arch are alike in density to this factor; what is brighter on one side
+is cement that went along a needle, or leaked beside the arch [our choice]."""
+
+
 def _arch_quantiles(
-    region: ScanRegion, box: Box | None, number: int
+    region: ScanRegion, box: Box | None, vertebra: Vertebra
 ) -> tuple[float, float]:
-    """99.9th percentile of an arch, and of what lies away from brighter matter.
+    """99.9th percentile of an arch, or of its darker half, and away from bright matter.
 
     NaN where there is none.
     """
     if box is None:
         return float("nan"), float("nan")
-    around = widened(box, ARCH_CLEAR_MM, region.geometry)
-    part = region.sub_box(around)
-    arch = part.labels == number
-    whole = float(np.quantile(part.hu[arch], CORTEX_QUANTILE))
+    part = region.sub_box(widened(box, ARCH_CLEAR_MM, region.geometry))
+    arch = part.labels == vertebra.level.arch_number
+    index = np.argwhere(arch)
+    hu = part.hu[tuple(index.T)]
+    points = part.geometry.index_to_lps(index)
+    left = vertebra.frame.to_local_mm(points)[:, 0] > 0.0
+    whole = float(np.quantile(hu, CORTEX_QUANTILE))
+    if left.any() and not left.all():
+        halves = [float(np.quantile(hu[s], CORTEX_QUANTILE)) for s in (left, ~left)]
+        if max(halves) > ONE_SIDED * max(min(halves), 0.0):
+            whole = min(halves)
     if whole < BRIGHTEST_ARCH_HU:
         return whole, whole
     clear = arch & ~grown(part.hu > BRIGHTEST_ARCH_HU, ARCH_CLEAR_MM, part.geometry)

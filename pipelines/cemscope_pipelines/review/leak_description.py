@@ -6,6 +6,7 @@ import numpy as np
 
 from cemscope.findings import Leak
 from cemscope.measurement.leakage import LeakageSettings, find_leaks
+from cemscope.segmentation.scan_region import ScanRegion
 from cemscope_pipelines.report import LeakEntry, NotAssessedEntry
 from cemscope_pipelines.report_builder import LENGTH_DECIMALS, leak_entry
 from cemscope_pipelines.review.case_maps import CaseMaps
@@ -101,13 +102,17 @@ def _found(
     owner = np.where(cluster.owners.owner == place, cluster.owners.owner, 0)
     owners = replace(cluster.owners, owner=owner.astype(np.uint8))
     settings: LeakageSettings = context.settings.leakage
+    spine = context.spine(maps, state)
+    depth, height, width = context.ct.hu.shape
+    whole = (slice(0, depth), slice(0, height), slice(0, width))
     leaks, numbers = find_leaks(
         fractions,
         owners,
-        context.spine(maps, state),
+        spine,
         tuple(screw_model(s) for s in state.screws if s.level == level),
         settings,
         (0,) * len(state.vertebrae),
+        whole=ScanRegion.of_box(context.ct, spine.labels, whole),
     )
     if not leaks:
         return None

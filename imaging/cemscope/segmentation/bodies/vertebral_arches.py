@@ -230,6 +230,7 @@ def _behind_bodies(
     nearest = np.full(len(kept), np.inf)
     half_width = np.zeros(len(kept))
     behind = np.zeros(len(kept))
+    inner_mm = np.zeros(len(kept))
     for body in bodies:
         local = body.frame.to_local_mm(found.points)
         low, high = float(np.median(body.lower_mm)), float(np.median(body.upper_mm))
@@ -240,10 +241,12 @@ def _behind_bodies(
         side, wall = _body_sides(body)
         half_width[closer] = np.abs(local[closer, 0]) - side
         behind[closer] = local[closer, 1] - wall
+        inner_mm[closer] = INNER_SHARE * side
         close = (np.abs(local[:, 2]) <= 30.0) & (local[:, 1] <= wall + 8.0)
         kept[close] &= body.depth_mm(local[close]) <= 0.0
     kept &= half_width <= settings.beside_body_mm
     kept &= behind >= -settings.in_front_mm
+    kept &= (np.abs(found.left) >= inner_mm) | (found.posterior >= 0.0)
     return kept
 
 
