@@ -74,7 +74,8 @@ def _scene(arches: Arches) -> tuple[ScanRegion, Spine]:
         labels[body], labels[arch] = level.number, level.arch_number
         hu[body] = 140
         hu[arch] = 200
-        hu[arch & (np.arange(SHAPE[2]) < 8)] = FACET_HU
+        columns = np.arange(SHAPE[2])
+        hu[arch & ((columns < 8) | (columns >= 32))] = FACET_HU
         if arches.screws[index]:
             middle = slice(30 * index + 12, 30 * index + 17)
             if arches.rim_hu:
