@@ -47,9 +47,16 @@ CASES = (
     HaloCase("tight", HaloPlan(0.0, radius_mm=2.75), (NONE,)),
     HaloCase("tight, near the pedicle's walls", HaloPlan(0.0), (NONE, REFUSED)),
     HaloCase("half a millimetre", HaloPlan(0.5, 400.0), (NONE, REFUSED)),
-    HaloCase("1 mm with rim", HaloPlan(1.0, 400.0), (SUSPICIOUS, LOOSE), 0.3),
+    HaloCase("1 mm with rim", HaloPlan(1.0, 400.0), (SUSPICIOUS, LOOSE, REFUSED), 0.3),
     HaloCase("1.5 mm with rim", HaloPlan(1.5, 400.0), (LOOSE,), 0.3),
-    HaloCase("1.5 mm without rim", HaloPlan(1.5), (SUSPICIOUS, LOOSE), 0.5),
+    HaloCase("1.5 mm without rim", HaloPlan(1.5), (SUSPICIOUS, LOOSE, REFUSED), 0.5),
+    HaloCase(
+        "1.5 mm without rim, fine",
+        HaloPlan(1.5),
+        (SUSPICIOUS, LOOSE),
+        0.5,
+        Scanner(spacing_mm=(0.6, 0.5, 0.5)),
+    ),
     HaloCase("2 mm", HaloPlan(2.0), (LOOSE,), 0.5),
     HaloCase("3 mm with rim", HaloPlan(3.0, 400.0), (LOOSE,), 0.3),
     HaloCase(

@@ -29,13 +29,8 @@ from cemscope.measurement.lucency_profiles import (
 )
 from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.measurement.lucency_surface import LucencySettings
-from cemscope.measurement.lucency_widths import (
-    WIDTHS_MM,
-    BoneLevels,
-    WidthMap,
-    WidthSettings,
-    weigh_widths,
-)
+from cemscope.measurement.lucency_surroundings import BoneLevels, WidthSettings
+from cemscope.measurement.lucency_widths import WIDTHS_MM, WidthMap, weigh_widths
 from cemscope.measurement.marrow_level import TEXTURE_SHARE, marrow_of
 from cemscope.resampling import label_boxes
 from cemscope.segmentation.implants.screw_profile import (

@@ -6,15 +6,14 @@ the metal look alike: places where they reign are counted as not seen.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, LucencyGrade, NotAssessed
 from cemscope.measurement.lucency_grade import judge_surface
-from cemscope.measurement.lucency_joint import JointGap, strongest_gap
-from cemscope.measurement.lucency_power import share_gained, share_told
+from cemscope.measurement.lucency_power import share_told
 from cemscope.measurement.lucency_profiles import (
     DISTANCE_MM,
     CellState,
@@ -22,19 +21,16 @@ from cemscope.measurement.lucency_profiles import (
 )
 from cemscope.measurement.lucency_streaks import CleanShaft, clean_profiles
 from cemscope.measurement.lucency_surface import LucencyMap, LucencySettings
-from cemscope.measurement.lucency_widths import (
-    BoneLevels,
-    WidthMap,
-    posterior,
-    weigh_widths,
-)
+from cemscope.measurement.lucency_surroundings import BoneLevels
+from cemscope.measurement.lucency_widths import WidthMap, posterior, weigh_widths
+from cemscope.measurement.lucency_window import WindowGap, strongest_gap
 from cemscope.measurement.marrow_level import TEXTURE_SHARE, marrow_of
 from cemscope.measurement.shaft_fit import BRIGHT_SPREAD
 from cemscope.measurement.shaft_flank import ExpectedMetal
 from cemscope.segmentation.implants.implant_metals import titanium_hu
 from cemscope.segmentation.implants.screw_model import ScrewModel
-from cemscope.segmentation.scan_region import FloatArray, ScanRegion
-from cemscope.volume import LabelArray
+from cemscope.segmentation.scan_region import ScanRegion
+from cemscope.volume import BoolArray, LabelArray
 
 log = logging.getLogger(__name__)
 
@@ -161,34 +157,31 @@ def _screw_lucency(
     left = _streak_hu(profiles, marrow[0])
     levels = BoneLevels(marrow[0], TEXTURE_SHARE * marrow[1], left)
     evidence = weigh_widths(cleaned, screw.shaft, levels, settings.widths)
-    joint = strongest_gap(evidence, profiles.state == CellState.SEEN, settings.joint)
-    told = joint.strength >= settings.joint.least_evidence
-    expected = np.where(joint.inside & told, joint.width_mm, 0.0)
+    gap = strongest_gap(cleaned, screw.shaft, levels, settings.widths, settings.window)
+    told = gap.evidence >= settings.window.least_evidence
+    expected = np.where(gap.inside & told, gap.width_mm, 0.0)
     widths = posterior(evidence, profiles, levels, expected, settings.widths)
-    surface = _surface(screw, profiles, widths, levels, settings)
-    surface = replace(surface, told=joint.inside & told)
+    told_inside = gap.inside & told
+    surface = _surface(screw, profiles, (widths, told_inside), levels, settings)
     log.info(
-        "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left, joint "
-        "evidence of a gap %.1f",
+        "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left, evidence "
+        "of a gap %.1f",
         screw.level,
         screw.side,
         levels.marrow_hu,
         np.median(np.abs(cleaned.removed_hu)),
         left,
-        joint.strength,
+        gap.evidence,
     )
     finding = judge_surface(surface, settings)
     if isinstance(finding, Lucency):
-        if finding.grade is LucencyGrade.NONE:
-            reason = _why_not_none(
-                finding, cleaned, levels, (evidence, joint), settings
-            )
-            finding = reason or finding
-        elif _as_dark_as_a_gap(levels, settings):
+        if _as_dark_as_a_gap(levels, settings):
             # A dense line beyond may as well be the end of fatty marrow.
             finding = NotAssessed(
                 f"marrow of {levels.marrow_hu:.0f} HU is as dark as a gap"
             )
+        elif finding.grade is LucencyGrade.NONE:
+            finding = _why_not_none(finding, cleaned, levels, gap, settings) or finding
     return ScrewLucency(finding, surface)
 
 
@@ -196,13 +189,12 @@ def _why_not_none(
     finding: Lucency,
     cleaned: CleanShaft,
     levels: BoneLevels,
-    told: tuple[FloatArray, JointGap],
+    gap: WindowGap,
     settings: LucencySettings,
 ) -> NotAssessed | None:
     """Tell why no rim was found though there may be one; None where there is none."""
-    evidence, joint = told
-    if _doubtful(joint, settings):
-        return _fits_a_gap(joint.width_mm)
+    if gap.evidence >= settings.window.doubtful_evidence:
+        return _fits_a_gap(gap.width_mm)
     if _dark_in_part(finding, settings):
         return NotAssessed(
             f"a dark zone of {finding.whole.mean_width_mm:.1f} mm lies along "
@@ -210,26 +202,17 @@ def _why_not_none(
             "little for a rim, too much for none"
         )
     shaft = cleaned.screw.shaft
-    looked = (settings.power, settings.widths, settings.joint)
-    share = share_told(cleaned, shaft, levels, evidence, looked)
+    looked = (settings.power, settings.widths, settings.window)
+    share = share_told(cleaned, shaft, levels, looked)
     if share >= settings.power.least_told:
         return None
-    # Errors that all places share hide less than errors of each place would.
-    together = (settings.power, settings.widths, settings.shared)
-    gained = share_gained(cleaned, shaft, levels, together)
-    if gained >= settings.power.least_told:
-        return None
-    return _too_weak(settings, max(share, gained))
+    return _too_weak(settings, share)
 
 
 def _fits_a_gap(width_mm: float) -> NotAssessed:
     return NotAssessed(
         f"what is seen fits a gap of {width_mm:.1f} mm nearly as well as none"
     )
-
-
-def _doubtful(joint: JointGap, settings: LucencySettings) -> bool:
-    return joint.strength >= settings.joint.doubtful_evidence
 
 
 def _dark_in_part(finding: Lucency, settings: LucencySettings) -> bool:
@@ -255,10 +238,11 @@ def _as_dark_as_a_gap(levels: BoneLevels, settings: LucencySettings) -> bool:
 def _surface(
     screw: ScrewModel,
     profiles: ShaftProfiles,
-    widths: WidthMap,
+    found: tuple[WidthMap, BoolArray],
     levels: BoneLevels,
     settings: LucencySettings,
 ) -> LucencyMap:
+    widths, told = found
     state = profiles.state.copy()
     seen = state == CellState.SEEN
     around = profiles.hu[..., _FAR].mean(axis=-1) - levels.marrow_hu
@@ -268,9 +252,10 @@ def _surface(
     state[seen & (streak | unsure | endless)] = CellState.HIDDEN
     lucent = widths.at_least(settings.lucent_width_mm) >= settings.lucent_probability
     # Dark marrow between a shaft and the wall of its pedicle looks like a gap: where
-    # the wall could be what bounds the dark zone, nothing is told.
+    # the wall could be what bounds the dark zone, single places tell nothing. What all
+    # of them tell together is read short of walls.
     beyond = profiles.exit_mm - widths.width_mm
-    walled = lucent & (beyond < settings.wall_mm)
+    walled = lucent & (beyond < settings.wall_mm) & ~told
     state[seen & walled] = CellState.HIDDEN
     width = np.where(lucent & (state == CellState.SEEN), widths.width_mm, 0.0)
     return LucencyMap(
@@ -283,6 +268,7 @@ def _surface(
         widths.rim_hu,
         levels.marrow_hu,
         levels.streak_hu,
+        told,
     )
 
 

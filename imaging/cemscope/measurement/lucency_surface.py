@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cemscope.findings import Side
-from cemscope.measurement.lucency_joint import JointSettings
 from cemscope.measurement.lucency_power import PowerSettings
 from cemscope.measurement.lucency_profiles import ProfileSettings
-from cemscope.measurement.lucency_shared import SharedSettings
-from cemscope.measurement.lucency_widths import WidthSettings
+from cemscope.measurement.lucency_surroundings import WidthSettings
+from cemscope.measurement.lucency_window import WindowSettings
 from cemscope.segmentation.scan_region import FloatArray
 from cemscope.volume import BoolArray
 
@@ -58,10 +57,8 @@ class LucencySettings:
         A dark zone that ends this near to the cortex may end at it: not seen.
     dark_streak_hu, bright_streak_hu
         Surroundings so far below or above the patient's marrow are streaks, not bone.
-    profiles, widths, joint
+    profiles, widths, window
         How profiles are read, judged place by place, and over the whole shaft.
-    shared
-        Errors that all places of a shaft share; asked where no gap is told.
     power
         The gap that must not be missed where none is told.
     """
@@ -88,8 +85,7 @@ class LucencySettings:
     bright_streak_hu: float = 700.0
     profiles: ProfileSettings = field(default_factory=ProfileSettings)
     widths: WidthSettings = field(default_factory=WidthSettings)
-    joint: JointSettings = field(default_factory=JointSettings)
-    shared: SharedSettings = field(default_factory=SharedSettings)
+    window: WindowSettings = field(default_factory=WindowSettings)
     power: PowerSettings = field(default_factory=PowerSettings)
 
     @property
@@ -121,7 +117,7 @@ class LucencyMap:
     marrow_hu, streak_hu : float
         What the places were compared with.
     told : ndarray of bool or None
-        Where all of the shaft's evidence together tells a gap (`lucency_joint`): a
+        Where all of the shaft's evidence together tells a gap (`lucency_window`): a
         quarter of the circle and a third of the length, or more. None if it was not
         asked.
     """
