@@ -1,11 +1,12 @@
 """Bodies of known shape are outlined from frames that are only about right."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from cases.body_columns import BACK_MM, DISC_MM, Column
+from cases.body_columns import BACK_MM, BODY_MM, DISC_MM, Column
+from cemscope.geometry import VoxelGeometry
 from cemscope.segmentation.bodies.body_surface import (
     PLATE_GRID_MM,
     WALL_ANGLES_RAD,
@@ -102,3 +103,17 @@ def test_evidence_tells_what_was_hidden() -> None:
     assert np.isnan(left).mean() > 0.2
     assert np.nanmean(right) > 0.7
     assert not np.isnan(right).any()
+
+
+@pytest.mark.parametrize(("slice_mm", "inwards_mm"), [(3.0, 0.0), (4.0, 0.8)])
+def test_endplates_seen_in_very_thick_slices_lie_further_in(
+    slice_mm: float, inwards_mm: float
+) -> None:
+    column = Column()
+    scene = column.scene()
+    known = VoxelGeometry.from_axes((20, 90, 90), (slice_mm, 1.0, 1.0))
+    thick = replace(scene, volume=replace(scene.volume, scan=known))
+    frame, height_mm = column.frames()[1], BODY_MM + DISC_MM
+    usual, found = (body_surface(s, frame, height_mm) for s in (scene, thick))
+    np.testing.assert_allclose(found.upper_mm, usual.upper_mm - inwards_mm, atol=0.05)
+    np.testing.assert_allclose(found.lower_mm, usual.lower_mm + inwards_mm, atol=0.05)

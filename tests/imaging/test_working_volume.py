@@ -110,3 +110,20 @@ def test_splines_stay_in_the_range_of_the_samples(degrees):
     step = CTVolume(hu.astype(np.int16), ct.geometry)
     found = working_volume(step, 1.0, WIDE, splines=True).hu
     assert 0.0 <= found.min() <= found.max() <= 1400.0
+
+
+@pytest.mark.parametrize(
+    ("direction", "width_mm"),
+    [
+        ((0.0, 0.0, 1.0), 4.0),
+        ((0.0, 1.0, 0.0), 0.5),
+        ((1.0, 0.0, 0.0), 0.75),
+        ((0.0, 0.6, 0.8), np.hypot(0.6 * 0.5, 0.8 * 4.0)),
+    ],
+)
+def test_width_of_voxels_in_a_direction(direction, width_mm):
+    geometry = VoxelGeometry.from_axes((8, 40, 40), (4.0, 0.5, 0.75))
+    ct = CTVolume(np.zeros(geometry.shape, np.int16), geometry)
+    volume = working_volume(ct, 1.0, WIDE)
+    assert volume.voxel_width_mm(np.array(direction)) == pytest.approx(width_mm)
+    assert volume.cut_at(300.0).scan is geometry

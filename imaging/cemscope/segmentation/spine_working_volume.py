@@ -6,7 +6,7 @@ of bone and everything is cut to a window between fat and cortex, so that screws
 cement and streaks barely move an outline.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -69,11 +69,21 @@ class WorkingVolume:
         at its border.
     geometry : VoxelGeometry
         Position of the voxels.
+    scan : VoxelGeometry or None
+        Position of the scan's own voxels, None where it is not known.
     """
 
     hu: WorkingArray
     inside: WorkingArray
     geometry: VoxelGeometry
+    scan: VoxelGeometry | None = None
+
+    def voxel_width_mm(self, direction_lps: FloatArray) -> float:
+        """How wide the scan's voxels are in a direction; 0 if not known."""
+        if self.scan is None:
+            return 0.0
+        cosines = self.scan.directions_lps @ direction_lps
+        return float(np.linalg.norm(cosines * np.array(self.scan.spacing_mm)))
 
     def sample(self, points_lps_mm: FloatArray) -> WorkingArray:
         """Interpolate values at LPS points, shape (..., 3); the border is extended."""
@@ -89,9 +99,7 @@ class WorkingVolume:
 
     def cut_at(self, ceiling_hu: float) -> "WorkingVolume":
         """Return the same volume with a lower ceiling."""
-        return WorkingVolume(
-            np.minimum(self.hu, np.float32(ceiling_hu)), self.inside, self.geometry
-        )
+        return replace(self, hu=np.minimum(self.hu, np.float32(ceiling_hu)))
 
     def _sample(self, values: WorkingArray, points_lps_mm: FloatArray) -> WorkingArray:
         index = self.geometry.lps_to_index(points_lps_mm)
@@ -143,6 +151,7 @@ def working_volume(
         _interpolated(hu, to_coarse, geometry.shape, extended=True, splines=splines),
         _interpolated(inside, to_coarse, geometry.shape, extended=False),
         geometry,
+        ct.geometry,
     )
 
 
