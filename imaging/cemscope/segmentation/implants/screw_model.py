@@ -11,7 +11,6 @@ from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
 from cemscope.segmentation.implants.screw_thread import ThreadEstimate
 from cemscope.segmentation.scan_region import FloatArray, coordinate_along_mm
 
-
 SURE_TIP_MM = 2.0
 """A cone whose tip is known less exactly (half-width) is not looked beside [ours]."""
 
