@@ -132,3 +132,20 @@ def test_siemens_is_declined_or_right(cemscope_data):
     for vertebra in spine.vertebrae:
         there = level_at(vertebra.centroid_lps_mm, labels, geometry)
         assert not vertebra.level.is_named or vertebra.level.name == there
+
+
+def test_outlines_in_very_wide_slices_are_doubtful(cemscope_data):
+    """Pairs of slices averaged: 6 mm blur every endplate, and the reader is told."""
+    ct, _, _ = lumbar(cemscope_data)
+    count = ct.hu.shape[0] // 2
+    pairs = ct.hu[: 2 * count].reshape(count, 2, *ct.hu.shape[1:])
+    affine = ct.geometry.affine_lps.copy()
+    affine[:3, 3] += 0.5 * affine[:3, 0]
+    affine[:3, 0] *= 2.0
+    hu = pairs.mean(axis=1).round().astype(np.int16)
+    found = find_vertebrae(CTVolume(hu, VoxelGeometry(hu.shape, affine)))
+    told = [n.message for n in found.notices if n.code == "outline_doubtful"]
+    whole = [v.level.name for v in found.vertebrae if v.complete]
+    assert whole
+    for name in whole:
+        assert any(f"{name}:" in text and "mm blur its" in text for text in told)
