@@ -11,9 +11,6 @@ from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
 from cemscope.segmentation.implants.screw_thread import ThreadEstimate
 from cemscope.segmentation.scan_region import FloatArray, coordinate_along_mm
 
-SURE_TIP_MM = 2.0
-"""A cone whose tip is known less exactly (half-width) is not looked beside [ours]."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScrewModel:
@@ -88,29 +85,6 @@ class ScrewModel:
             for axis in (self.axis.forward, first, second)
         )
         return self._from_surface_mm(np.hypot(across, along), t), t
-
-    def tapered_on(self, geometry: VoxelGeometry) -> tuple[FloatArray, FloatArray]:
-        """`distances_on`, but of a shaft that narrows along its tip's cone.
-
-        Where the tip is not known to `SURE_TIP_MM`, that of the whole cylinder.
-        """
-        if self.tip_uncertainty_mm > SURE_TIP_MM or self.thread.taper_mm <= 0.0:
-            return self.distances_on(geometry)
-        first, second = self.axis.cross_vectors()
-        t, across, along = (
-            coordinate_along_mm(geometry, self.axis.point, axis)
-            for axis in (self.axis.forward, first, second)
-        )
-        radial = np.hypot(across, along)
-        distance = self._from_surface_mm(radial, t)
-        narrow = np.clip((self.tip_mm - t) / self.thread.taper_mm, 0.0, 1.0)
-        cone = (t > self.tip_mm - self.thread.taper_mm) & (t <= self.tip_mm)
-        beside = radial - self.shaft.radius_mm * narrow
-        beyond = np.hypot(np.maximum(t - self.tip_mm, 0.0), radial)
-        tapered: FloatArray = np.where(
-            t > self.tip_mm, beyond, np.where(cone, beside, distance)
-        )
-        return tapered, t
 
     def _from_surface_mm(self, radial: FloatArray, t: FloatArray) -> FloatArray:
         beyond = np.maximum(np.maximum(t - self.tip_mm, -t), 0.0)

@@ -98,10 +98,9 @@ def subtract_shafts(
         limit = min(settings.shell_metal_hu / screw.shaft.metal_hu, 0.4)
         blur_mm = voxel_blur_mm(screw, region.geometry.crop(box))
         rim = -float(special.ndtri(limit)) * blur_mm
-        tapered, _ = screw.tapered_on(region.geometry.crop(box))
-        hidden = tapered <= np.maximum(rim, settings.shell_rim_mm)
+        hidden = distance <= np.maximum(rim, settings.shell_rim_mm)
         shell[box] |= hidden
-        spill = screw.shaft.metal_share(tapered, blur_mm)
+        spill = screw.shaft.metal_share(distance, blur_mm)
         left = (hu[box] - spill * screw.shaft.metal_hu) / np.maximum(1.0 - spill, 0.5)
         change = ~hidden & (spill > MINIMUM_SPILL)
         hu[box] = np.where(change, np.round(left), hu[box]).astype(np.int16)
