@@ -66,6 +66,19 @@ CANAL = replace(
         (replace(CANAL, midline_share=0.25, pedicle_cement=True), C, None),
         (replace(VEIN, at_pedicle=True, pedicle_cement=True), INSTRUMENT, None),
         (replace(VEIN, pedicle_cement=True), S, None),
+        # Beside a pedicle an endplate leads into the disc all the same.
+        (
+            replace(
+                VEIN,
+                wall=ExitWall.SUPERIOR_ENDPLATE,
+                height=1.0,
+                disc_share=0.9,
+                at_pedicle=True,
+                pedicle_cement=True,
+            ),
+            INSTRUMENT,
+            D,
+        ),
         (
             replace(VEIN, at_pedicle=True, pedicle_cement=True, height=0.2),
             C,

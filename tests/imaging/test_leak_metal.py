@@ -82,6 +82,23 @@ def test_cement_before_an_endplate_that_the_outline_left_out(
     assert ends_early(LeakPiece(ball, 3.0, 3.0), changed) is early
 
 
+@pytest.mark.parametrize("next_mm", [4.0, 6.0, 8.0])
+def test_the_next_vertebra_has_an_endplate_of_its_own(next_mm: float) -> None:
+    """Cement in a thin disc, over an endplate too faint to be seen."""
+    regions = regions_of(leaking(None))
+    x, y, z = local_mm(regions)
+    over = z - regions.shell.upper_mm[2]
+    hu = np.where((over < 0.0) | (over > next_mm), 120.0, 60.0)
+    hu[np.abs(over - next_mm) <= 0.7] = 500.0
+    ball = (np.hypot(x, y) <= 3.0) & (over > 0.0) & (over < 3.0)
+    cement = ball.astype(np.float32)
+    piece, shown = LeakPiece(ball, 3.0, 3.0), hu.astype(np.float32)
+    alone = replace(regions, hu=shown, cement=cement)
+    bone_mm = np.minimum(regions.bone_mm, next_mm - 0.7 - over).astype(np.float32)
+    assert ends_early(piece, alone)
+    assert not ends_early(piece, replace(alone, bone_mm=bone_mm))
+
+
 def test_sure_cement_is_asked_more_of_beside_metal_and_behind_the_wall() -> None:
     regions = regions_of(leaking(None))
     settings = DoubtSettings()

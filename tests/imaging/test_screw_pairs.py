@@ -118,6 +118,17 @@ def test_radii_agree_with_pairs_drawn_at_random(pair: Pair) -> None:
         assert screw_found.shaft.radius_deviation_mm == pytest.approx(spread, rel=0.1)
 
 
+@pytest.mark.parametrize("radius_mm", [4.25, 4.75, 5.25])
+@pytest.mark.parametrize("deviation_mm", [0.08, 0.25])
+def test_doubt_of_two_very_wide_screws_reaches_what_was_read(
+    radius_mm: float, deviation_mm: float
+) -> None:
+    left, right = (screw(side, radius_mm, deviation_mm) for side in Side)
+    for found in share_sizes((left, right), CEMENT_HU):
+        moved_mm = radius_mm - found.shaft.radius_mm
+        assert moved_mm <= 2.0 * found.shaft.radius_deviation_mm + 1e-9
+
+
 def test_a_screw_without_a_twin_keeps_its_radius() -> None:
     left, right = screw(Side.LEFT, 2.75), screw(Side.RIGHT, 3.3)
     below = replace(right, level="L5")

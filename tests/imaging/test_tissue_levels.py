@@ -60,6 +60,28 @@ def test_an_arch_that_metal_fills_tells_nothing() -> None:
     assert levels.arch_upper_hu == FALLBACK_ARCH_HU
 
 
+def test_a_half_that_is_hardly_there_is_not_compared() -> None:
+    region, spine = _scene(ARCHES[0])
+    labels = region.labels.copy()
+    arch = np.isin(labels, [v.level.arch_number for v in spine.vertebrae])
+    # What is left beyond the midline has no facet.
+    labels[arch & (np.arange(SHAPE[2]) < 18)] = 0
+    cut = ScanRegion(region.box, region.hu, labels, region.geometry)
+    levels = estimate_tissue_levels(cut, spine, METAL_HU, TissueLevelSettings())
+    assert levels.arch_upper_hu == pytest.approx(FACET_HU, abs=15.0)
+
+
+def test_cement_on_one_side_of_an_arch_is_not_its_bone() -> None:
+    region, spine = _scene(ARCHES[0])
+    arch = np.isin(region.labels, [v.level.arch_number for v in spine.vertebrae])
+    columns = np.arange(SHAPE[2])
+    cement = arch & (columns >= 32)
+    hu = np.where(cement, np.int16(1880), region.hu)
+    filled = ScanRegion(region.box, hu, region.labels, region.geometry)
+    levels = estimate_tissue_levels(filled, spine, METAL_HU, TissueLevelSettings())
+    assert levels.arch_upper_hu == pytest.approx(FACET_HU, abs=15.0)
+
+
 def _scene(arches: Arches) -> tuple[ScanRegion, Spine]:
     geometry = VoxelGeometry.from_axes(SHAPE, (SPACING_MM,) * 3, (0.0, 0.0, 0.0))
     hu = np.full(SHAPE, 40, np.int16)

@@ -62,6 +62,16 @@ def test_a_row_without_one_of_its_bodies_is_trusted_less():
     assert _trust(lacking) == pytest.approx(_trust(bodies) - 1.0)
 
 
+@pytest.mark.parametrize(("voxel_mm", "told"), [(3.75, False), (3.95, True)])
+def test_slices_of_4_mm_are_told(voxel_mm: float, told: bool) -> None:
+    _, found = found_between(-20.0, 150.0)
+    checks = SurfaceSettings().checks
+    sure = [body for body in found.bodies if body.quality and not body.doubts(checks)]
+    body = next(body for body in sure if body.complete)
+    thick = replace(body, voxel_mm=voxel_mm)
+    assert any("blur its endplates" in d for d in thick.doubts(checks)) == told
+
+
 def test_short_scan_has_no_whole_vertebra():
     # From the middle of L4 to the middle of L3: one disc and two halves.
     try:

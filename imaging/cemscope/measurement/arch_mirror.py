@@ -48,7 +48,8 @@ class OtherHalf:
     Attributes
     ----------
     known : ndarray of bool
-        Cells whose mirrored place neither cement nor metal hides.
+        Cells whose mirrored place neither cement nor metal hides, in a half whose
+        pedicle is seen.
     bone : ndarray of bool
         Cells whose mirrored place is bone of the vertebra.
     marrow : ndarray of bool
@@ -89,8 +90,15 @@ def other_half(
     if len(index):
         met = _met_share(index, bone, round(RAY_MM / shell.grid.cell_mm))
         marrow[tuple(index[met >= SEALED_SHARE].T)] = True
+    known = (hu != 0.0) & ~hidden
+    place = _pedicle_place(shell) & bone
+    left = shell.grid.axis_mm(0) > shell.middle_mm
+    for half in (left, ~left):
+        if not place[half].any():
+            # Where the cortex of a pedicle is too faint, marrow looks like muscle.
+            known[half] = False
     return OtherHalf(
-        mirrored((hu != 0.0) & ~hidden, shell),
+        mirrored(known, shell),
         mirrored(bone, shell),
         mirrored(marrow, shell),
     )

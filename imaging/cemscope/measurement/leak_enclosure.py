@@ -65,6 +65,9 @@ AT_PLATE_MM, WITHIN_MM, NEXT_MM = (-2.0, 2.0), (-5.0, -3.0), (2.8, 9.0)
 """Depths, outwards from the outline, of an endplate that the outline follows, of marrow
 behind it, and of an endplate that it has left out [our choice]."""
 
+NEIGHBOUR_MM = 1.5
+"""A plate so near to the next vertebra's outline is its own [our choice]."""
+
 FEW_COLUMNS = 30
 """Fewer columns tell nothing: 15 mm2."""
 
@@ -93,6 +96,7 @@ def ends_early(piece: LeakPiece, regions: VertebraRegions) -> bool:
     way = slice(None, None, -1 if lower else 1)
     inside = regions.shell.inside[:, :, way]
     hu, cement = regions.hu[:, :, way], regions.cement[:, :, way]
+    bone_mm = regions.bone_mm[:, :, way]
     top = np.where(inside, np.arange(inside.shape[2]), -1).max(axis=2)
     away = ndimage.distance_transform_edt(~piece.cells.any(axis=2)) * cell
     ring = (away >= RING_MM[0]) & (away <= RING_MM[1]) & (top >= 0)
@@ -106,6 +110,9 @@ def ends_early(piece: LeakPiece, regions: VertebraRegions) -> bool:
         return False
     profile = ndimage.uniform_filter(hu, (3, 3, 1))[column][bare]
     depth = offset * cell
+    # The plate of the next vertebra was not left out by this one.
+    next_one = (bone_mm[column][bare] <= NEIGHBOUR_MM) & (depth >= NEXT_MM[0])
+    profile = np.where(next_one, -np.inf, profile)
 
     def brightest(limits: tuple[float, float]) -> FloatArray:
         chosen = (depth >= limits[0]) & (depth <= limits[1])

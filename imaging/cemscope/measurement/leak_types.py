@@ -125,8 +125,9 @@ def argue(signs: ExitSigns, settings: TypeSettings) -> Argument:
         return Argument(INSTRUMENT, None)
     aside = signs.midline_share >= settings.pedicle_midline_share
     springs = aside and signs.height >= settings.pedicle_height_low
+    into_disc = endplate and signs.disc_share >= settings.disc_share
     if signs.at_pedicle and signs.pedicle_cement and springs:
-        return Argument(INSTRUMENT, None)
+        return Argument(INSTRUMENT, D if into_disc else None)
     along = signs.track_mm <= settings.track_mm and signs.behind_share >= HALF
     # Between the pedicles a shaft passes near the wall without leaving the body.
     between = signs.wall is ExitWall.POSTERIOR and not aside
@@ -135,8 +136,7 @@ def argue(signs: ExitSigns, settings: TypeSettings) -> Argument:
     if along and not between:
         return Argument(INSTRUMENT, None)
     if endplate:
-        sure = signs.disc_share >= settings.disc_share
-        return Argument(D, None if sure else C)
+        return Argument(D, None if into_disc else C)
     if signs.wall is ExitWall.POSTERIOR:
         argument = _posterior(signs, settings)
         if along:

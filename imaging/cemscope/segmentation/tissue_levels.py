@@ -251,6 +251,10 @@ ONE_SIDED = 1.3
 """Halves of an arch are alike in density to this factor; what is brighter on one side
 is cement that went along a needle, or leaked beside the arch [our choice]."""
 
+LEAST_HALF = 0.25
+"""A half with less of the arch than this may lack its facet: it is not compared
+[our choice]."""
+
 
 def _arch_quantiles(
     region: ScanRegion, box: Box | None, vertebra: Vertebra
@@ -268,7 +272,7 @@ def _arch_quantiles(
     points = part.geometry.index_to_lps(index)
     left = vertebra.frame.to_local_mm(points)[:, 0] > 0.0
     whole = float(np.quantile(hu, CORTEX_QUANTILE))
-    if left.any() and not left.all():
+    if min(left.sum(), (~left).sum()) >= LEAST_HALF * left.size:
         halves = [float(np.quantile(hu[s], CORTEX_QUANTILE)) for s in (left, ~left)]
         if max(halves) > ONE_SIDED * max(min(halves), 0.0):
             whole = min(halves)

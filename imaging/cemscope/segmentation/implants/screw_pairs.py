@@ -33,6 +33,10 @@ BARE_SHARE = 0.2
 WIDEST_USUAL_MM, WIDER_BY_MM = 3.75, 0.3
 """Screws of more than 7.5 mm are rare, and the rarer the wider [our choice]."""
 
+OWN_SHARE = 0.5
+"""Two deviations reach what was read at the screw itself, which may be right after all:
+screws of 9.5 and 10.5 mm are rare, not unknown [our choice]."""
+
 RADII_MM, LEAST_DEVIATION_MM = np.arange(1.0, 6.0, 0.02), 0.05
 """Radii that are weighed."""
 
@@ -52,8 +56,8 @@ def share_sizes(
     Returns
     -------
     tuple of ScrewModel
-        With means and standard deviations of the radii, given both readings. Screws
-        without a twin stay as they are.
+        With means and standard deviations of the radii, given both readings; the
+        deviations reach what was read. Screws without a twin stay as they are.
     """
     return tuple(_shared(screw, screws, cement_hu) for screw in screws)
 
@@ -73,7 +77,8 @@ def _shared(
     weight = usual * own * (_pair_prior() @ (usual * other))
     weight /= weight.sum()
     radius = float(weight @ RADII_MM)
-    deviation = float(np.sqrt(weight @ (RADII_MM - radius) ** 2))
+    spread = float(np.sqrt(weight @ (RADII_MM - radius) ** 2))
+    deviation = max(spread, OWN_SHARE * abs(radius - screw.shaft.radius_mm))
     shaft = replace(
         screw.shaft,
         radius_mm=radius,
