@@ -1,10 +1,13 @@
 """Metal: level, rods and heads apart from shafts, parts far from the spine."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
 from cases.augmented_spines import analysed, fixation, vertebroplasty
 from cemscope.findings import MetalKind
+from cemscope.segmentation.implants.hardware import held_by_bodies
 from cemscope.segmentation.implants.metal import (
     MetalSettings,
     find_distant_metal,
@@ -108,3 +111,39 @@ def test_cement_nearly_as_bright_as_metal_is_none_beside_a_body() -> None:
     in_leak, in_clip = (tuple(k) for k in np.round(at).astype(int))
     assert metal.hardware[in_leak] == 0
     assert metal.hardware[in_clip] == 3
+
+
+@dataclass(frozen=True)
+class HeldCase:
+    """A rod of dense matter from ``start_mm`` to the left, brighter at its end."""
+
+    name: str
+    start_mm: float
+    end_hu: float
+    least_ml: float
+    is_held: bool
+
+
+HELD_CASES = (
+    HeldCase("string of cement from the body", 4.0, 5500.0, 0.05, True),
+    HeldCase("marker that touches cement", 4.0, 6500.0, 0.05, False),
+    HeldCase("clip beside the body", 34.0, 5500.0, 0.05, False),
+    HeldCase("too little in the body", 4.0, 5500.0, 5.0, False),
+)
+
+
+@pytest.mark.parametrize("case", HELD_CASES, ids=lambda case: case.name)
+def test_cement_hangs_together_with_a_body(case: HeldCase) -> None:
+    phantom = vertebroplasty()
+    region = region_of(phantom)
+    grid = np.stack(np.meshgrid(*map(np.arange, region.hu.shape), indexing="ij"), -1)
+    points = region.geometry.index_to_lps(grid)
+    string = Cylinder((case.start_mm, -2.0, 36.0), (40.0, -2.0, 36.0), 3.0)
+    dense = string.contains(points)
+    assert (region.labels[dense] == 0).any()
+    hu = np.where(dense, 5000, 0).astype(np.int16)
+    hu[dense & (points[..., 0] > 35.0)] = int(case.end_hu)
+    held = held_by_bodies(
+        replace(region, hu=hu), phantom.spine, dense, 6000.0, case.least_ml
+    )
+    assert np.array_equal(held, dense if case.is_held else np.zeros_like(dense))

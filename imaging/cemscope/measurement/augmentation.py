@@ -229,7 +229,9 @@ def _measure_region(
     core_level = metal_core_level_hu(region, ct.clipped_at_hu, settings.metal)
     search = search_screws(ct, spine, core_level, settings.screws)
     screws = search.screws
-    metal = map_spinal_metal(region, spine, screws, core_level, settings.metal)
+    metal = map_spinal_metal(
+        region, spine, screws, core_level, settings.metal, ct.acquisition.kvp
+    )
     log.info(
         "levels %s; %d screws, metal above %.0f HU", levels, len(screws), core_level
     )

@@ -144,6 +144,34 @@ LONE_SCREW_ML = 0.5
 """A screw of 5 x 30 mm: smaller parts that start behind may be cement of a needle."""
 
 
+def held_by_bodies(
+    region: ScanRegion,
+    spine: Spine,
+    dense: BoolArray,
+    brightest_hu: float,
+    least_ml: float,
+) -> BoolArray:
+    """Dense parts that may be cement: joined to some in a body, none of it brighter.
+
+    Both count from ``least_ml`` on: a cage or marker beside a body is brighter.
+    """
+    held = np.zeros(dense.shape, np.bool_)
+    crop = box_around(dense, region.geometry, 0.0)
+    if crop is None:
+        return held
+    parts, count = ndimage.label(dense[crop], np.ones((3, 3, 3)))
+
+    def enough(where: BoolArray) -> BoolArray:
+        ml = np.bincount(parts[where], minlength=count + 1) * region.voxel_ml
+        return np.asarray(ml >= least_ml, np.bool_)
+
+    in_body = enough(body_voxels(region.labels[crop], spine))
+    is_held = in_body & ~enough(region.hu[crop] >= brightest_hu)
+    is_held[0] = False
+    held[crop] = is_held[parts]
+    return held
+
+
 def dense_parts(
     region: ScanRegion, certain: BoolArray, hardware: np.ndarray, minimum_ml: float
 ) -> tuple[MetalVolume, ...]:

@@ -9,11 +9,13 @@ from cemscope.findings import MetalKind, MetalVolume
 from cemscope.segmentation.implants.hardware import (
     body_voxels,
     dense_parts,
+    held_by_bodies,
     join_to_heads,
     name_parts,
     parts_behind,
     point_of,
 )
+from cemscope.segmentation.implants.implant_metals import TITANIUM_HU, titanium_hu
 from cemscope.segmentation.implants.rods import RodModel, find_rods
 from cemscope.segmentation.implants.screws import ScrewModel
 from cemscope.segmentation.scan_region import (
@@ -38,7 +40,9 @@ class MetalSettings:
         Nothing darker is searched for metal.
     certain_level_hu
         On an extended scale, brighter than usual bone cement (20 % barium sulphate at
-        120 kVp: 3,000-4,100 HU): metal whatever its shape.
+        120 kVp: 3,000-4,100 HU): metal whatever its shape. At lower tube voltages
+        cement is as much brighter as metal is: what hangs together with cement of a
+        body is judged by that.
     head_reach_mm
         Metal within this distance of a head's centre is part of the screw.
     rim_mm
@@ -107,6 +111,7 @@ def map_spinal_metal(
     screws: tuple[ScrewModel, ...],
     level_hu: float,
     settings: MetalSettings,
+    kvp: float | None = None,
 ) -> SpinalMetal:
     """Decompose the metal around the spine into shafts, heads, rods and other parts.
 
@@ -171,6 +176,13 @@ def map_spinal_metal(
             certain_hu = max(certain_hu, ABOVE_CEMENT * float(np.median(cement)))
         certain = (region.hu >= certain_hu) & (region.labels == 0)
         certain &= dense & (hardware == 0)
+        voltage_hu = settings.certain_level_hu * titanium_hu(kvp) / TITANIUM_HU
+        if voltage_hu > certain_hu and certain.any():
+            linked = (region.hu >= level_hu) & ~beside & (shafts == 0) & (hardware == 0)
+            for around, distance in rims:
+                linked[around] &= distance > reach
+            least_ml = settings.minimum_volume_ml
+            certain &= ~held_by_bodies(region, spine, linked, voltage_hu, least_ml)
         volumes += dense_parts(region, certain, hardware, settings.minimum_volume_ml)
     return SpinalMetal(shafts, hardware, rods, volumes, tuple(head_ml))
 

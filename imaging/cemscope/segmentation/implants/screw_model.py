@@ -37,6 +37,8 @@ class ScrewModel:
     surrounded_share : float
         Brightness around the part that told the radius, over the shaft's own; 1 where
         that is not known.
+    has_shape : bool
+        Head and shaft tell that it is a screw; else only its brightness does.
     """
 
     level: str
@@ -49,6 +51,7 @@ class ScrewModel:
     tip_uncertainty_mm: float
     free_length_mm: float
     surrounded_share: float = 1.0
+    has_shape: bool = True
 
     @property
     def diameter_uncertainty_mm(self) -> float:

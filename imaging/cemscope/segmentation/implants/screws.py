@@ -17,9 +17,15 @@ from cemscope.segmentation.implants.implant_metals import (
     USUAL_CEMENT_SHARE,
     titanium_hu,
 )
+from cemscope.segmentation.implants.metal_proof import (
+    bright_casts,
+    may_be_metal,
+    told_by_brightness,
+    told_by_shape,
+)
 from cemscope.segmentation.implants.rods import RodModel, find_rods
 from cemscope.segmentation.implants.screw_fit import AxisFit
-from cemscope.segmentation.implants.screw_head import HeadEstimate, find_head
+from cemscope.segmentation.implants.screw_head import find_head
 from cemscope.segmentation.implants.screw_model import ScrewModel as ScrewModel
 from cemscope.segmentation.implants.screw_pairs import share_lengths, share_sizes
 from cemscope.segmentation.implants.screw_profile import (
@@ -160,7 +166,7 @@ def search_screws(
             if (
                 not fits
                 and line is not None
-                and _may_be_metal(region, line.axis, brightness, settings)
+                and may_be_metal(region, line.axis, brightness, settings)
             ):
                 undecided.append(UndecidedObject(vertebra.level.name, side, line.axis))
     screws = tuple(model for _, model in _screws(guesses, brightness, settings))
@@ -180,12 +186,15 @@ def search_screws(
         UndecidedObject(guess.level, guess.side, guess.fit.axis)
         for guess in guesses
         if not any(_along(screw, guess.fit.axis) for screw in screws)
-        and _may_be_metal(guess.fit.region, guess.fit.axis, brightness, settings)
+        and may_be_metal(guess.fit.region, guess.fit.axis, brightness, settings)
     )
     whole = box_of(np.zeros(3, int), np.array(ct.hu.shape))
     region = ScanRegion.of_box(ct, spine.labels, whole)
     usual_hu = USUAL_CEMENT_SHARE * brightness.titanium_hu
     screws = _without_duplicates(screws, spine)
+    casts = bright_casts(screws, region, spine, brightness)
+    undecided.extend(UndecidedObject(k.level, k.side, k.axis) for k in casts)
+    screws = tuple(k for k in screws if k not in casts)
     screws = share_sizes(
         screws, cement_bound_hu(region, spine, screws, ceiling, usual_hu)
     )
@@ -283,7 +292,8 @@ def _complete(
     head = find_head(fit)
     if tip.t_mm - head.centre_mm < settings.minimum_length_mm:
         return None
-    if not _is_screw(fit, shaft, head, brightness, settings):
+    has_shape = told_by_shape(fit, shaft, head, settings)
+    if not has_shape and not told_by_brightness(fit, brightness, settings):
         return None
     taper = estimate_taper(fit.region, fit.axis, tip, shaft, ceiling_hu)
     # The foremost part of a cone is narrower than the blur and cannot be seen.
@@ -299,40 +309,8 @@ def _complete(
         tip_uncertainty_mm=tip.uncertainty_mm,
         free_length_mm=fit.free_length_mm,
         surrounded_share=fit.surrounded_share,
+        has_shape=has_shape,
     )
-
-
-def _is_screw(
-    fit: AxisFit,
-    shaft: ShaftProfile,
-    head: HeadEstimate,
-    brightness: Brightness,
-    settings: ScrewSettings,
-) -> bool:
-    """Tell a screw from a cast of cement: by its head, or by brightness."""
-    if head.radius_mm >= settings.minimum_head_radius_mm:
-        return True
-    certain_hu = settings.certain_share * brightness.titanium_hu
-    if brightness.ceiling_hu is None and fit.plateau_hu >= certain_hu:
-        return True
-    return (
-        head.cut
-        and fit.free_length_mm >= settings.headless_free_length_mm
-        and shaft.radius_mm >= settings.headless_radius_mm
-    )
-
-
-def _may_be_metal(
-    region: ScanRegion,
-    axis: ScrewAxis,
-    brightness: Brightness,
-    settings: ScrewSettings,
-) -> bool:
-    """Tell by brightness, where the scan shows it, what cannot be metal."""
-    if brightness.ceiling_hu is not None:
-        return True
-    inside = np.quantile(region.sample_hu(axis.at(np.arange(-8.0, 20.0, 0.5))), 0.75)
-    return bool(inside >= settings.darkest_share * brightness.titanium_hu)
 
 
 def _along(screw: ScrewModel, axis: ScrewAxis) -> bool:
