@@ -20,6 +20,7 @@ from cemscope.findings import (
 )
 from cemscope.measurement.augmentation_notices import cut_notices, scan_notices
 from cemscope.measurement.beyond_spine import beyond_notices
+from cemscope.measurement.cement_contour import measure_contours, settle_fringe
 from cemscope.measurement.cement_fraction import (
     ImageQuality,
     assign_owners,
@@ -269,6 +270,8 @@ def _measure_region(
         for part in found.parts:
             fractions = map_fractions(part, level, levels, quality, settings.cement)
             owners = assign_owners(fractions, spine)
+            contours = measure_contours(fractions, owners, level, levels)
+            fractions = settle_fringe(fractions, owners, contours)
             already = tuple(
                 sum(leak.level == name for leak in leaks) for name, _ in names
             )
@@ -283,7 +286,7 @@ def _measure_region(
                 region,
             )
             leaks.extend(new)
-            clusters.append(CementCluster(fractions, owners, numbers))
+            clusters.append(CementCluster(fractions, owners, numbers, contours))
             view = materials[_inner(part.region, region)]
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
             filled &= (numbers > 0) | ~np.isin(owners.owner, refused)

@@ -4,10 +4,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import ndimage, special
 
 from cemscope.findings import CementVolume, Interval
 from cemscope.geometry import VoxelGeometry
+from cemscope.measurement.cement_contour import CementContour, enclosed_share
 from cemscope.measurement.cement_fraction import (
     FractionMap,
     ImageQuality,
@@ -18,7 +19,7 @@ from cemscope.measurement.cement_fraction import (
 from cemscope.measurement.pure_cement import RIM_OVER_CORE
 from cemscope.segmentation.cement.cement_level import CementLevel
 from cemscope.segmentation.cement.cement_settings import CementSettings
-from cemscope.segmentation.scan_region import FloatArray
+from cemscope.segmentation.scan_region import FloatArray, widened
 from cemscope.segmentation.tissue_levels import TissueLevels
 from cemscope.volume import LabelArray
 
@@ -30,6 +31,9 @@ SHELL_MM = 1.0
 
 ABUTTING_MM = 1.0
 """Cement no further outside than this abuts the cortex and counts as inside."""
+
+NEIGHBOUR_MM = 0.1
+"""One more voxel on each side, to interpolate between."""
 
 FRINGE_SHARE = 0.5
 """Part of the faintest blur (share below one quarter) that may be bone, not cement."""
@@ -68,11 +72,12 @@ class VolumeSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CementCluster:
-    """Shares, owners and leak numbers (0: no leak) of one box."""
+    """Shares, owners, leak numbers (0: no leak) and contours of one box."""
 
     fractions: FractionMap
     owners: Ownership
     leak_numbers: LabelArray
+    contours: tuple[CementContour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,7 @@ def measure_volumes(
                 + (0.5 * (sums.background_low[number] - sums.background_high[number]))
                 ** 2
                 + (0.5 * sums.fringe[number]) ** 2
+                + sums.contour[number]
                 + (settings.shell_uncertainty * sums.shell[number]) ** 2
                 + (radius_mm / SHELL_MM * sums.shell[number]) ** 2
                 + (settings.model_uncertainty * volume) ** 2
@@ -194,6 +200,7 @@ class _Sums:
     shell: FloatArray
     fringe: FloatArray
     noise: FloatArray
+    contour: FloatArray
     darker: FloatArray
     brighter: FloatArray
     background_low: FloatArray
@@ -224,6 +231,24 @@ def _add(
         return np.asarray(summed, dtype=np.float64) * ml
 
     share = maps.fraction
+    trust = np.zeros(count)
+    boxes = ndimage.find_objects(owners.owner)
+    for contour in cluster.contours:
+        trust[contour.owner] = contour.weight
+        sums.contour[contour.owner] += (contour.weight * contour.deviation_ml) ** 2
+
+    def estimate(values: npt.NDArray[np.float32]) -> FloatArray:
+        """Weighted mean of sum and contour, without the step for the blur."""
+        summed = total(values)
+        for contour in cluster.contours:
+            box = widened(boxes[contour.owner - 1], NEIGHBOUR_MM, region.geometry)
+            mine = owners.owner[box] == contour.owner
+            enclosed = enclosed_share(values[box].astype(np.float32), mine)
+            enclosed_ml = float(enclosed.sum(dtype=np.float64)) * ml
+            change = enclosed_ml - summed[contour.owner]
+            summed[contour.owner] += contour.weight * change
+        return summed
+
     direct = maps.halo & ~maps.shell
     leaked = cluster.leak_numbers > 0
     # Blur carries a little cement over the surface of the body: what is no leak and in
@@ -240,7 +265,7 @@ def _add(
     way = np.maximum(maps.pure_hu - maps.background, 100.0)
     sums.noise[:] += total((direct / way * scan.levels.noise_hu) ** 2) * ml
     fringe = direct & (share < 0.25) & ~maps.saturated
-    sums.fringe[:] += FRINGE_SHARE * np.abs(total(share * fringe))
+    sums.fringe[:] += (1.0 - trust) * FRINGE_SHARE * np.abs(total(share * fringe))
     open_voxels = direct & ~maps.saturated
 
     def variant(
@@ -258,7 +283,7 @@ def _add(
             changed = np.where(maps.saturated, raised(level_shift_hu), changed)
         elif scan.level.clipped:
             changed = np.where(maps.saturated, share, changed)
-        return total(np.where(open_voxels | deep_voxels, changed, share))
+        return estimate(np.where(open_voxels | deep_voxels, changed, share))
 
     def raised(level_shift_hu: float) -> npt.NDArray[np.float32]:
         """Share of clipped voxels if cement were brighter."""
