@@ -106,7 +106,6 @@ def measure_contours(
     if level.clipped:
         return ()
     spacing = fractions.part.region.geometry.spacing_mm
-    ml = fractions.part.region.voxel_ml
     across_mm = levels.slice_blur_mm(spacing[0])
     contours = []
     for number, box in enumerate(ndimage.find_objects(owners.owner), start=1):
@@ -116,22 +115,45 @@ def measure_contours(
         mine = owners.owner[wide] == number
         if (mine & fractions.shell[wide]).any():
             continue
-        share = fractions.fraction[wide]
-        sum_ml = float(share[mine].sum(dtype=np.float64)) * ml
-        if sum_ml < LEAST_ML:
-            continue
-        enclosed = enclosed_share(share, mine)
-        flank = mine & (share > LOWEST_FLANK)
-        sigma = _flank_sigma(enclosed, share, flank, across_mm, spacing)
-        volumes = [float(enclosed.sum(dtype=np.float64)) * ml]
-        for _ in range(2):
-            blurred = ndimage.gaussian_filter(enclosed, sigma, truncate=3.0)
-            enclosed = enclosed_share(blurred, np.ones_like(mine))
-            volumes.append(float(enclosed.sum(dtype=np.float64)) * ml)
-        contours.append(
-            CementContour(number, volumes[0], _before_blur(*volumes), sum_ml)
-        )
+        contour = contour_of(number, fractions.fraction[wide], mine, spacing, across_mm)
+        if contour.sum_ml >= LEAST_ML:
+            contours.append(contour)
     return tuple(contours)
+
+
+def contour_of(
+    owner: int,
+    share: Float32Array,
+    mine: BoolArray,
+    spacing_mm: tuple[float, float, float],
+    across_mm: float,
+) -> CementContour:
+    """Follow the contour of one vertebra's cement.
+
+    Parameters
+    ----------
+    owner
+        Number of the vertebra.
+    share : ndarray, shape (slices, rows, columns)
+        Shares of cement; they end within the array.
+    mine : ndarray of bool
+        Voxels of this vertebra.
+    spacing_mm
+        Of the voxels.
+    across_mm
+        Standard deviation of the slice profile; the blur within a slice is fitted.
+    """
+    ml = float(np.prod(spacing_mm)) / 1000.0
+    sum_ml = float(share[mine].sum(dtype=np.float64)) * ml
+    enclosed = enclosed_share(share, mine)
+    flank = mine & (share > LOWEST_FLANK)
+    sigma = _flank_sigma(enclosed, share, flank, across_mm, spacing_mm)
+    volumes = [float(enclosed.sum(dtype=np.float64)) * ml]
+    for _ in range(2):
+        blurred = ndimage.gaussian_filter(enclosed, sigma, truncate=3.0)
+        enclosed = enclosed_share(blurred, np.ones_like(mine))
+        volumes.append(float(enclosed.sum(dtype=np.float64)) * ml)
+    return CementContour(owner, volumes[0], _before_blur(*volumes), sum_ml)
 
 
 LOWEST_FLANK = 0.15
