@@ -102,7 +102,9 @@ def map_fractions(
     saturated = np.zeros(halo.shape, np.bool_)
     if quality.ceiling_hu is not None:
         saturated = halo & (region.hu >= 0.985 * quality.ceiling_hu)
-    pure = local_level_hu(part, level, settings)
+    across_mm = levels.slice_blur_mm(spacing[0])
+    sigma_mm = (across_mm, quality.blur_sigma_mm, quality.blur_sigma_mm)
+    pure = local_level_hu(part, level, settings, sigma_mm)
     fraction = share_of_cement(part.tissue_hu, background, pure, levels.noise_hu)
     if level.clipped and saturated.any():
         fraction = np.where(
