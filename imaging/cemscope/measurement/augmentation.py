@@ -263,7 +263,8 @@ def _measure_region(
     leaks: list[Leak] = []
     measured: tuple[CementVolume | NotAssessed | None, ...] = (None,) * len(names)
     refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
-    doubts = shaft_doubts(screws, spine, level)
+    layers = tuple(layer for part in found.parts for layer in part.layers)
+    doubts = shaft_doubts(screws, spine, level, layers)
     blur_mm = _blur_mm(level, screws)
     if level is not None:
         quality = ImageQuality(blur_mm, levels.noise_hu, ct.clipped_at_hu)

@@ -91,7 +91,8 @@ class ShaftDoubt:
     radius_mm : float
         Standard uncertainty of the worst radius; 0 without a shaft.
     inside_ml : float
-        Cement that the bores of cannulated shafts may hold.
+        Cement that bores of cannulated shafts may hold, and mantles that were taken for
+        a part of a shaft.
     wrapped_ml : float
         Standard uncertainty of cement as bright as a shaft that may have been taken for
         a part of it.

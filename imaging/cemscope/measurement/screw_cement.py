@@ -11,6 +11,7 @@ from cemscope.measurement.cement_volume import (
     ShaftDoubt,
 )
 from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.cement.shaft_layers import ShaftLayer
 from cemscope.segmentation.implants.metal import SpinalMetal
 from cemscope.segmentation.implants.screws import ScrewModel, held_length_mm
 from cemscope.segmentation.scan_region import ScanRegion
@@ -92,19 +93,28 @@ def screw_metal(
 
 
 def shaft_doubts(
-    screws: tuple[ScrewModel, ...], spine: Spine, level: CementLevel | None
+    screws: tuple[ScrewModel, ...],
+    spine: Spine,
+    level: CementLevel | None,
+    layers: tuple[ShaftLayer, ...] = (),
 ) -> tuple[ShaftDoubt, ...]:
     """How uncertain the metal of each vertebra is, in the spine's order.
 
     Where cement is about as bright as the shaft, neither its edge nor its tip can be
-    told from cement that covers it.
+    told from cement that covers it. An even mantle that was taken for the shaft may be
+    cement.
     """
+    mantles = {(k.screw.level, k.screw.side): k.mantle_mm for k in layers}
     doubts = []
     for vertebra in spine.vertebrae:
         variance, radius_mm, inside_ml, wrapped = 0.0, 0.0, 0.0, 0.0
         for screw in screws:
             if screw.level != vertebra.level.name:
                 continue
+            held_mm = min(held_length_mm(screw, spine), LONGEST_WRAP_MM)
+            mantle_mm = mantles.get((screw.level, screw.side), 0.0)
+            thick_mm2 = mantle_mm * (2.0 * screw.shaft.radius_mm + mantle_mm)
+            inside_ml += np.pi * thick_mm2 * held_mm / 1000.0
             alike = level is not None and level.hu > ALIKE_SHARE * screw.shaft.metal_hu
             inside_ml += BORE_AREA_MM2 * BORE_FILL_MM / 1000.0
             tip_mm = screw.tip_uncertainty_mm
@@ -113,7 +123,6 @@ def shaft_doubts(
                 tip_mm = max(tip_mm, ALIKE_TIP_MM)
                 deviation_mm = max(deviation_mm, ALIKE_RADIUS_MM)
                 around_mm = 2.0 * np.pi * screw.shaft.radius_mm
-                held_mm = min(held_length_mm(screw, spine), LONGEST_WRAP_MM)
                 area_mm2 = around_mm * held_mm
                 wrapped += (WRAP_SHARE * deviation_mm * area_mm2 / 1000.0) ** 2
             radius_mm = max(radius_mm, deviation_mm)

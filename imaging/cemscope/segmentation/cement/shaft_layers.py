@@ -6,7 +6,7 @@ shaft; cement moves it outwards. From that shift follows the thickness of the la
 down to a fraction of the blur, and whatever the metal reads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage, special
@@ -65,11 +65,15 @@ class ShaftLayer:
         Positions on its axis, every `AXIAL_STEP_MM`.
     thickness_mm : ndarray, shape (planes, RAYS)
         Of what lies on the surface, if it is cement.
+    mantle_mm : float
+        Of what is so even all along and around the shaft that it was taken for the
+        shaft itself; 0 where nothing was.
     """
 
     screw: ScrewModel
     t_mm: FloatArray
     thickness_mm: FloatArray
+    mantle_mm: float = 0.0
 
     def joined_to(self, region: ScanRegion, solid: BoolArray) -> "ShaftLayer":
         """Keep what is evident and hangs together with cement farther out.
@@ -99,7 +103,7 @@ class ShaftLayer:
         held = np.isin(pieces, kept[kept > 0])
         held = held[:, :RAYS] | held[:, RAYS:]
         thickness = np.where(held, self.thickness_mm, 0.0)
-        return ShaftLayer(self.screw, self.t_mm, thickness)
+        return replace(self, thickness_mm=thickness)
 
     def share(
         self, points_lps_mm: FloatArray, voxel_mm: float
@@ -171,7 +175,8 @@ def _measure(
     ]
     expected = np.array([shift[0] for _, shift in models])
     straight = t < front - screw.thread.taper_mm
-    beyond = contour - _bare_contour(contour, straight, expected)
+    bare, mantle_mm = _bare_contour(contour, straight, expected)
+    beyond = contour - bare
     grown = np.stack(
         [
             np.interp(ray, shift - shift[0], thickness)
@@ -179,7 +184,7 @@ def _measure(
         ],
         axis=1,
     )
-    return ShaftLayer(screw, t, np.clip(grown, 0.0, THICKEST_MM))
+    return ShaftLayer(screw, t, np.clip(grown, 0.0, THICKEST_MM), mantle_mm)
 
 
 def _surface_mm(screw: ScrewModel, t_mm: FloatArray) -> FloatArray:
@@ -192,29 +197,31 @@ def _surface_mm(screw: ScrewModel, t_mm: FloatArray) -> FloatArray:
 
 def _bare_contour(
     contour: FloatArray, used: BoolArray, expected: FloatArray
-) -> FloatArray:
+) -> tuple[FloatArray, float]:
     """Distance of a bare shaft's contour from its surface, per ray.
 
     Read from the narrowest part of the shaft; from the model (``expected``, per ray)
-    where that is covered.
+    where that is covered. Second, what an even mantle was taken for the shaft by.
     """
     beyond = np.median(contour - expected, axis=1)
     mean = np.where(used, beyond, np.nan)
     if used.sum() < LEAST_BARE_PLANES:
-        return expected
+        return expected, 0.0
     narrow = float(np.nanpercentile(mean, 15.0))
     bare = used & (mean <= narrow + EVEN_MM)
     if bare.sum() < LEAST_BARE_PLANES:
-        return expected
+        return expected, 0.0
     along_mm = float(np.nanpercentile(mean, 80.0)) - narrow
     around_mm = float(np.median((contour - expected)[used], axis=0).std())
     uneven = along_mm > UNEVEN_ALONG_MM or around_mm > UNEVEN_AROUND_MM
     if narrow > COVERED_MM and uneven:
-        return expected
+        return expected, 0.0
     seen = np.median(contour[bare] - expected, axis=0)
     # Streaks are alike on both sides of a shaft; cement need not be.
     seen = np.minimum(seen, np.roll(seen, RAYS // 2) + EVEN_MM)
-    return np.asarray(expected + np.clip(seen, -COVERED_MM, 2.0 * COVERED_MM))
+    taken = np.clip(seen, -COVERED_MM, 2.0 * COVERED_MM)
+    mantle_mm = float(taken.mean()) if narrow > COVERED_MM else 0.0
+    return np.asarray(expected + taken), max(mantle_mm, 0.0)
 
 
 def _model(
