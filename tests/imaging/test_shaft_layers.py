@@ -139,6 +139,23 @@ def test_thickness_of_cement_on_a_shaft(thickness_mm: float, cement_hu: float) -
     assert layer.thickness_mm[bare].mean() < 0.15
 
 
+@pytest.mark.parametrize(("from_mm", "mantled"), [(-99.0, True), (0.0, False)])
+def test_an_even_mantle_is_taken_for_the_shaft_and_told(
+    from_mm: float, mantled: bool
+) -> None:
+    thickness_mm = 0.7
+    region = Coat("", thickness_mm, 3500.0, from_mm, 3071.0).scan()
+    level = CementLevel(3500.0, 50.0, True)
+    (layer,) = measure_layers(region, (screw(),), level, LEVELS)
+    if mantled:
+        assert layer.mantle_mm == pytest.approx(thickness_mm, abs=0.2)
+        along = (layer.t_mm > 4.0) & (layer.t_mm < 50.0)
+        assert layer.thickness_mm[along].mean() < 0.2
+        assert layer.joined_to(region, region.hu > 800).mantle_mm == layer.mantle_mm
+    else:
+        assert layer.mantle_mm == 0.0
+
+
 def test_only_layers_that_join_cement_count() -> None:
     region = Coat("", 1.0, 1600.0, 0.0, 3071.0).scan()
     (layer,) = measure_layers(

@@ -175,16 +175,25 @@ def _measure(
     ]
     expected = np.array([shift[0] for _, shift in models])
     straight = t < front - screw.thread.taper_mm
-    bare, mantle_mm = _bare_contour(contour, straight, expected)
-    beyond = contour - bare
-    grown = np.stack(
+    bare, mantled = _bare_contour(contour, straight, expected)
+    grown = _thickness(contour - bare, models)
+    mantle_mm = 0.0
+    if mantled:
+        mantle_mm = float(_thickness((bare - expected)[None], models).mean())
+    return ShaftLayer(screw, t, np.clip(grown, 0.0, THICKEST_MM), mantle_mm)
+
+
+def _thickness(
+    beyond: FloatArray, models: list[tuple[FloatArray, FloatArray]]
+) -> FloatArray:
+    """Thickness of what moves the contour by so much, per plane and ray."""
+    return np.stack(
         [
             np.interp(ray, shift - shift[0], thickness)
             for ray, (thickness, shift) in zip(beyond.T, models, strict=True)
         ],
         axis=1,
     )
-    return ShaftLayer(screw, t, np.clip(grown, 0.0, THICKEST_MM), mantle_mm)
 
 
 def _surface_mm(screw: ScrewModel, t_mm: FloatArray) -> FloatArray:
@@ -197,31 +206,30 @@ def _surface_mm(screw: ScrewModel, t_mm: FloatArray) -> FloatArray:
 
 def _bare_contour(
     contour: FloatArray, used: BoolArray, expected: FloatArray
-) -> tuple[FloatArray, float]:
+) -> tuple[FloatArray, bool]:
     """Distance of a bare shaft's contour from its surface, per ray.
 
     Read from the narrowest part of the shaft; from the model (``expected``, per ray)
-    where that is covered. Second, what an even mantle was taken for the shaft by.
+    where that is covered. Second, whether an even mantle was taken for the shaft.
     """
     beyond = np.median(contour - expected, axis=1)
     mean = np.where(used, beyond, np.nan)
     if used.sum() < LEAST_BARE_PLANES:
-        return expected, 0.0
+        return expected, False
     narrow = float(np.nanpercentile(mean, 15.0))
     bare = used & (mean <= narrow + EVEN_MM)
     if bare.sum() < LEAST_BARE_PLANES:
-        return expected, 0.0
+        return expected, False
     along_mm = float(np.nanpercentile(mean, 80.0)) - narrow
     around_mm = float(np.median((contour - expected)[used], axis=0).std())
     uneven = along_mm > UNEVEN_ALONG_MM or around_mm > UNEVEN_AROUND_MM
     if narrow > COVERED_MM and uneven:
-        return expected, 0.0
+        return expected, False
     seen = np.median(contour[bare] - expected, axis=0)
     # Streaks are alike on both sides of a shaft; cement need not be.
     seen = np.minimum(seen, np.roll(seen, RAYS // 2) + EVEN_MM)
     taken = np.clip(seen, -COVERED_MM, 2.0 * COVERED_MM)
-    mantle_mm = float(taken.mean()) if narrow > COVERED_MM else 0.0
-    return np.asarray(expected + taken), max(mantle_mm, 0.0)
+    return np.asarray(expected + taken), narrow > COVERED_MM
 
 
 def _model(
