@@ -61,6 +61,7 @@ from cemscope.segmentation.implants.metal import (
     map_spinal_metal,
     metal_core_level_hu,
 )
+from cemscope.segmentation.implants.metal_doubts import doubted_metal_notices
 from cemscope.segmentation.implants.screw_profile import TYPICAL_BLUR_SIGMA_MM
 from cemscope.segmentation.implants.screws import (
     ScrewModel,
@@ -69,6 +70,7 @@ from cemscope.segmentation.implants.screws import (
 )
 from cemscope.segmentation.implants.shaft_rim import shell_ml, subtract_shafts
 from cemscope.segmentation.implants.unexplained_metal import (
+    lowest_head_hu,
     lowest_shaft_hu,
     unexplained_metal,
 )
@@ -243,6 +245,7 @@ def _measure_region(
         metal,
         tissue,
         lowest_shaft_hu(core_level, ct.clipped_at_hu is not None),
+        lowest_head_hu(ct.acquisition.kvp, ct.clipped_at_hu is not None),
     )
     in_view = frozenset(v.level.name for v in spine.vertebrae)
     unclear = MetalDoubts.of(region, screws, unexplained, in_view, ct.acquisition.kvp)
@@ -329,6 +332,7 @@ def _measure_region(
         + bone_notices(level, found.dark_levels)
         + doubt_notices(tuple(leaks), hidden)
         + tuple(search.notices)
+        + doubted_metal_notices(region, metal.hardware, screws, ct.clipped_at_hu)
         + cut_notices(spine, measured),
         screws,
         blur_mm,

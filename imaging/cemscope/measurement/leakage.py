@@ -20,6 +20,8 @@ from cemscope.measurement.leak_doubts import (
     doubted_outline,
     stands_out,
     sure_share,
+    touches_metal,
+    unsure_volume,
 )
 from cemscope.measurement.leak_enclosure import ends_early, is_walled
 from cemscope.measurement.leak_path import leak_course
@@ -163,9 +165,11 @@ def find_leaks(
             count += 1
             leak_id = f"{name}-{count}"
             leak = _described(leak_id, piece, found, regions, screws, settings)
+            if touches_metal(piece, regions):
+                leak = unsure_volume(leak)
             if embedded and not regions.vertebra.complete:
                 leak = doubted_outline(leak)
-            leaks.append(doubted(leak) if name in doubts.metal else leak)
+            leaks.append(doubted(leak, doubts) if name in doubts.metal else leak)
             numbers[tuple(found.index.T)] = len(leaks)
     return tuple(leaks), numbers
 
