@@ -164,10 +164,11 @@ def test_a_leak_beside_metal_has_a_bright_part(
     fractions = replace(fractions, fraction=share)
     if metal:
         fractions = with_metal(fractions, (17.0, -3.0, 18.0))
-    leaks, _ = find_leaks(
+    leaks, _, notices = find_leaks(
         fractions, owners, phantom.spine, (), LeakageSettings(), (0, 0)
     )
     assert bool(leaks) is listed
+    assert [n.code for n in notices] == ([] if listed else ["streaks_or_leak"])
 
 
 @pytest.mark.parametrize(

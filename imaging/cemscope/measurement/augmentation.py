@@ -263,6 +263,7 @@ def _measure_region(
     names = tuple((v.level.name, v.body_volume_ml) for v in spine.vertebrae)
     clusters: list[CementCluster] = []
     leaks: list[Leak] = []
+    streaks: list[Notice] = []
     measured: tuple[CementVolume | NotAssessed | None, ...] = (None,) * len(names)
     refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
     doubts = shaft_doubts(screws, spine, level)
@@ -275,7 +276,7 @@ def _measure_region(
             already = tuple(
                 sum(leak.level == name for leak in leaks) for name, _ in names
             )
-            new, numbers = find_leaks(
+            new, numbers, unsure = find_leaks(
                 fractions,
                 owners,
                 spine,
@@ -286,6 +287,7 @@ def _measure_region(
                 region,
             )
             leaks.extend(new)
+            streaks.extend(unsure)
             clusters.append(CementCluster(fractions, owners, numbers))
             view = materials[_inner(part.region, region)]
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
@@ -331,6 +333,7 @@ def _measure_region(
         scan_notices(levels, screws, level)
         + bone_notices(level, found.dark_levels)
         + doubt_notices(tuple(leaks), hidden)
+        + tuple(streaks)
         + tuple(search.notices)
         + doubted_metal_notices(region, metal.hardware, screws, ct.clipped_at_hu)
         + cut_notices(spine, measured),
