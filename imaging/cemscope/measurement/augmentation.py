@@ -33,7 +33,7 @@ from cemscope.measurement.cement_volume import (
     detection_limit_ml,
     measure_volumes,
 )
-from cemscope.measurement.dense_bone import bone_notices, doubt_bone
+from cemscope.measurement.dense_bone import bone_notices, doubt_bone, faint_cut_levels
 from cemscope.measurement.distant_cement import SpinalCement, find_distant_cement
 from cemscope.measurement.distant_rules import DistantSettings
 from cemscope.measurement.leak_doubts import LevelDoubts, doubt_notices
@@ -254,8 +254,10 @@ def _measure_region(
     )
     level = found.level
     doubtful = unclear.refused_levels(level, levels.marrow_hu)
-    untold = doubtful | found.dark_levels
-    hidden = LevelDoubts.of(unclear, doubtful, found.dark_levels)
+    faint_cut = faint_cut_levels(level, spine)
+    unlike = found.dark_levels | faint_cut
+    untold = doubtful | unlike
+    hidden = LevelDoubts.of(unclear, doubtful, unlike)
     materials = np.zeros(region.hu.shape, np.uint8)
     materials[metal.hardware == 1] = SCREW
     materials[metal.hardware >= 2] = OTHER_METAL
@@ -300,7 +302,7 @@ def _measure_region(
             doubts,
             settings.volume,
         )
-        measured = doubt_bone(summed, level, found.dark_levels)
+        measured = doubt_bone(summed, level, found.dark_levels, faint_cut)
     # Where no level is sure to hold cement, its brightness is not known.
     sure = any(
         isinstance(value, CementVolume) and name not in untold
