@@ -200,7 +200,7 @@ def leaks_of(phantom: Phantom, doubts: LevelDoubts | None = None) -> tuple[Leak,
     """Leaks of a phantom whose cement is known; some levels may be refused."""
     fractions = cement_map(phantom)
     owners = assign_owners(fractions, phantom.spine)
-    leaks, _ = find_leaks(
+    leaks, *_ = find_leaks(
         fractions, owners, phantom.spine, (), LeakageSettings(), (0, 0), doubts
     )
     return leaks

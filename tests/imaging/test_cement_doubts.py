@@ -1,11 +1,19 @@
 """What may be bone, what metal forbids to measure, and tips that cement hides."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from cases.augmented_spines import vertebroplasty
 from cemscope.findings import CementVolume, Interval, NotAssessed, Side
 from cemscope.geometry import VoxelGeometry
-from cemscope.measurement.dense_bone import ISLAND_ML, bone_notices, doubt_bone
+from cemscope.measurement.dense_bone import (
+    ISLAND_ML,
+    bone_notices,
+    doubt_bone,
+    faint_cut_levels,
+)
 from cemscope.measurement.refused_levels import MetalDoubts
 from cemscope.segmentation.cement.cement_level import (
     CementLevel,
@@ -57,6 +65,32 @@ def test_what_is_darker_than_the_scans_cement_is_bone_with_an_upper_end() -> Non
     assert cement is values[2]
     assert [n.code for n in bone_notices(STRONG, frozenset({"L2"}))] == ["dense_bone"]
     assert bone_notices(None, frozenset()) == ()
+
+
+FAINT = CementLevel(1150.0, 40.0, False)
+
+
+@pytest.mark.parametrize(
+    ("level", "complete", "refused"),
+    [
+        (FAINT, False, True),
+        (FAINT, True, False),
+        (STRONG, False, False),
+        (CLIPPED, False, False),
+    ],
+    ids=["cut", "whole", "bright cement", "clipped cement"],
+)
+def test_faint_cement_is_not_measured_in_a_vertebra_that_the_scan_cuts(
+    level: CementLevel, complete: bool, refused: bool
+) -> None:
+    whole = vertebroplasty().spine
+    lower, upper = whole.vertebrae
+    spine = replace(whole, vertebrae=(lower, replace(upper, complete=complete)))
+    names = faint_cut_levels(level, spine)
+    assert names == ({"L2"} if refused else set())
+    value = measured("L2", 2.0)
+    (found,) = doubt_bone((value,), level, frozenset(), names)
+    assert isinstance(found, NotAssessed) if refused else found is value
 
 
 def test_what_is_dark_and_larger_than_islands_is_not_assessed() -> None:
@@ -143,15 +177,22 @@ def test_no_cement_is_as_bright_as_its_limit(
 
 
 @pytest.mark.parametrize(
-    ("level_hu", "refused"), [(5000.0, False), (7000.0, True)], ids=["cement", "metal"]
+    ("level_hu", "clipped", "refused"),
+    [
+        (5000.0, False, False),
+        (6300.0, False, True),
+        (6300.0, True, False),
+        (8000.0, True, True),
+    ],
+    ids=["cement", "metal", "estimated at the limit", "estimated far above it"],
 )
 def test_a_level_brighter_than_cement_forbids_all_volumes(
-    level_hu: float, refused: bool
+    level_hu: float, clipped: bool, refused: bool
 ) -> None:
     doubts = MetalDoubts(
         (), {}, frozenset({"L3", "L4"}), BRIGHTEST_CEMENT_SHARE * TITANIUM_HU
     )
-    level = CementLevel(level_hu, 300.0, False)
+    level = CementLevel(level_hu, 0.15 * level_hu, clipped)
     found = doubts.judged("L3", measured("L3", 2.0), level, MARROW_HU)
     assert isinstance(found, NotAssessed) is refused
     expected = {"L3", "L4"} if refused else set()

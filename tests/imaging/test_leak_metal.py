@@ -7,7 +7,7 @@ import pytest
 
 from cases.leaking_body import cement_map, leak_cases, leaking
 from cemscope.measurement.cement_fraction import FractionMap, assign_owners
-from cemscope.measurement.leak_doubts import DoubtSettings, sure_share
+from cemscope.measurement.leak_doubts import DoubtSettings, sure_share, touches_metal
 from cemscope.measurement.leak_enclosure import ends_early, is_walled
 from cemscope.measurement.leak_pieces import LeakPiece, PieceLimits, find_pieces
 from cemscope.measurement.leak_regions import VertebraRegions, find_regions
@@ -164,7 +164,23 @@ def test_a_leak_beside_metal_has_a_bright_part(
     fractions = replace(fractions, fraction=share)
     if metal:
         fractions = with_metal(fractions, (17.0, -3.0, 18.0))
-    leaks, _ = find_leaks(
+    leaks, _, notices = find_leaks(
         fractions, owners, phantom.spine, (), LeakageSettings(), (0, 0)
     )
     assert bool(leaks) is listed
+    assert [n.code for n in notices] == ([] if listed else ["streaks_or_leak"])
+
+
+@pytest.mark.parametrize(
+    ("metal_mm", "touches"), [(2.2, True), (8.0, False), (np.inf, False)]
+)
+def test_the_volume_of_a_leak_at_metal_is_unsure(
+    metal_mm: float, touches: bool
+) -> None:
+    """A slab 4 mm thick whose one side, half of its surface, lies so far from metal."""
+    regions = regions_of(leaking(None))
+    _, y, _ = local_mm(regions)
+    slab = (y >= 20.0) & (y <= 24.0)
+    bare = (metal_mm + y - 20.0).astype(np.float32)
+    changed = replace(regions, bare_mm=bare)
+    assert touches_metal(LeakPiece(slab, 5.0, 5.0), changed) is touches

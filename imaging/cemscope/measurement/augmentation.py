@@ -34,7 +34,7 @@ from cemscope.measurement.cement_volume import (
     detection_limit_ml,
     measure_volumes,
 )
-from cemscope.measurement.dense_bone import bone_notices, doubt_bone
+from cemscope.measurement.dense_bone import bone_notices, doubt_bone, faint_cut_levels
 from cemscope.measurement.distant_cement import SpinalCement, find_distant_cement
 from cemscope.measurement.distant_rules import DistantSettings
 from cemscope.measurement.leak_doubts import LevelDoubts, doubt_notices
@@ -62,6 +62,7 @@ from cemscope.segmentation.implants.metal import (
     map_spinal_metal,
     metal_core_level_hu,
 )
+from cemscope.segmentation.implants.metal_doubts import doubted_metal_notices
 from cemscope.segmentation.implants.screw_profile import TYPICAL_BLUR_SIGMA_MM
 from cemscope.segmentation.implants.screws import (
     ScrewModel,
@@ -70,6 +71,7 @@ from cemscope.segmentation.implants.screws import (
 )
 from cemscope.segmentation.implants.shaft_rim import shell_ml, subtract_shafts
 from cemscope.segmentation.implants.unexplained_metal import (
+    lowest_head_hu,
     lowest_shaft_hu,
     unexplained_metal,
 )
@@ -244,6 +246,7 @@ def _measure_region(
         metal,
         tissue,
         lowest_shaft_hu(core_level, ct.clipped_at_hu is not None),
+        lowest_head_hu(ct.acquisition.kvp, ct.clipped_at_hu is not None),
     )
     in_view = frozenset(v.level.name for v in spine.vertebrae)
     unclear = MetalDoubts.of(region, screws, unexplained, in_view, ct.acquisition.kvp)
@@ -252,8 +255,10 @@ def _measure_region(
     )
     level = found.level
     doubtful = unclear.refused_levels(level, levels.marrow_hu)
-    untold = doubtful | found.dark_levels
-    hidden = LevelDoubts.of(unclear, doubtful, found.dark_levels)
+    faint_cut = faint_cut_levels(level, spine)
+    unlike = found.dark_levels | faint_cut
+    untold = doubtful | unlike
+    hidden = LevelDoubts.of(unclear, doubtful, unlike)
     materials = np.zeros(region.hu.shape, np.uint8)
     materials[metal.hardware == 1] = SCREW
     materials[metal.hardware >= 2] = OTHER_METAL
@@ -261,6 +266,7 @@ def _measure_region(
     names = tuple((v.level.name, v.body_volume_ml) for v in spine.vertebrae)
     clusters: list[CementCluster] = []
     leaks: list[Leak] = []
+    streaks: list[Notice] = []
     measured: tuple[CementVolume | NotAssessed | None, ...] = (None,) * len(names)
     refused = [k for k, (name, _) in enumerate(names, start=1) if name in untold]
     layers = tuple(layer for part in found.parts for layer in part.layers)
@@ -276,7 +282,7 @@ def _measure_region(
             already = tuple(
                 sum(leak.level == name for leak in leaks) for name, _ in names
             )
-            new, numbers = find_leaks(
+            new, numbers, unsure = find_leaks(
                 fractions,
                 owners,
                 spine,
@@ -287,6 +293,7 @@ def _measure_region(
                 region,
             )
             leaks.extend(new)
+            streaks.extend(unsure)
             clusters.append(CementCluster(fractions, owners, numbers, contours))
             view = materials[_inner(part.region, region)]
             filled = (fractions.fraction >= 0.5) & (owners.owner > 0) & (view == 0)
@@ -299,7 +306,7 @@ def _measure_region(
             doubts,
             settings.volume,
         )
-        measured = doubt_bone(summed, level, found.dark_levels)
+        measured = doubt_bone(summed, level, found.dark_levels, faint_cut)
     # Where no level is sure to hold cement, its brightness is not known.
     sure = any(
         isinstance(value, CementVolume) and name not in untold
@@ -332,7 +339,9 @@ def _measure_region(
         scan_notices(levels, screws, level)
         + bone_notices(level, found.dark_levels)
         + doubt_notices(tuple(leaks), hidden)
+        + tuple(streaks)
         + tuple(search.notices)
+        + doubted_metal_notices(region, metal.hardware, screws, ct.clipped_at_hu)
         + cut_notices(spine, measured),
         screws,
         blur_mm,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from cemscope.findings import CementVolume, Interval, NotAssessed
 from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.spine import Spine
 from cemscope.volume import Notice
 
 BONE_LIKE_HU = 1200.0
@@ -25,6 +26,7 @@ def doubt_bone(
     measured: tuple[CementVolume | None, ...],
     level: CementLevel,
     dark_levels: frozenset[str],
+    faint_cut: frozenset[str] = frozenset(),
 ) -> tuple[CementVolume | NotAssessed | None, ...]:
     """Say with the interval what may be bone, and what cannot be told.
 
@@ -36,8 +38,33 @@ def doubt_bone(
         Cement of this scan.
     dark_levels
         Names of vertebrae whose dense matter is far darker than this.
+    faint_cut
+        Those of `faint_cut_levels`.
     """
-    return tuple(_doubted(value, level, dark_levels) for value in measured)
+    return tuple(
+        NotAssessed(
+            "the end of the scan cuts this vertebra, and its cortex may be as bright "
+            f"as this scan's cement ({level.hu:.0f} HU)"
+        )
+        if value is not None and value.level in faint_cut
+        else _doubted(value, level, dark_levels)
+        for value in measured
+    )
+
+
+def faint_cut_levels(level: CementLevel | None, spine: Spine) -> frozenset[str]:
+    """Vertebrae that the scan cuts, where cement is as faint as dense bone.
+
+    Their outlines are unsure: oblique cortex beside one, as of a sacrum, reads as
+    cement within and as a leak outside.
+    """
+    if level is None or not _like_bone(level):
+        return frozenset()
+    return frozenset(v.level.name for v in spine.vertebrae if not v.complete)
+
+
+def _like_bone(level: CementLevel) -> bool:
+    return not level.clipped and level.hu < BONE_LIKE_HU
 
 
 def _doubted(
@@ -61,8 +88,7 @@ def _doubted(
             leaked_ml=0.0,
             fill_ratio=0.0,
         )
-    like_bone = not level.clipped and level.hu < BONE_LIKE_HU
-    if like_bone and value.volume_ml < ISLAND_ML:
+    if _like_bone(level) and value.volume_ml < ISLAND_ML:
         return replace(value, interval=Interval(0.0, value.interval.high_ml))
     return value
 
@@ -81,7 +107,7 @@ def bone_notices(
         )
         for name in sorted(dark_levels)
     ]
-    if level is not None and not level.clipped and level.hu < BONE_LIKE_HU:
+    if level is not None and _like_bone(level):
         notices.append(
             Notice(
                 "cement_like_bone",

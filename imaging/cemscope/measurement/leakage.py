@@ -19,7 +19,10 @@ from cemscope.measurement.leak_doubts import (
     doubted,
     doubted_outline,
     stands_out,
+    streaks_notice,
     sure_share,
+    touches_metal,
+    unsure_volume,
 )
 from cemscope.measurement.leak_enclosure import ends_early, is_walled
 from cemscope.measurement.leak_path import leak_course
@@ -41,7 +44,7 @@ from cemscope.measurement.leak_types import TypeSettings, argue
 from cemscope.segmentation.implants.screws import ScrewModel
 from cemscope.segmentation.scan_region import ScanRegion
 from cemscope.spine import Spine, VertebraSource
-from cemscope.volume import LabelArray
+from cemscope.volume import LabelArray, Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class LeakageSettings:
         their usual error.
     minimum_volume_ml, minimum_voxels
         Smaller pieces are not told from blur.
+    told_streaks_ml
+        What was taken for streaks of metal is named from this volume on.
     place_share
         A place is named if it holds at least this share of a leak.
     streaky_from_share
@@ -74,6 +79,7 @@ class LeakageSettings:
     embedded_reach_mm: float = 2.0
     minimum_volume_ml: float = 0.02
     minimum_voxels: int = 27
+    told_streaks_ml: float = 0.05
     place_share: float = 0.2
     streaky_from_share: float = 0.25
     streaky_core_share: float = 0.45
@@ -90,7 +96,7 @@ def find_leaks(
     first_numbers: tuple[int, ...],
     doubts: LevelDoubts | None = None,
     whole: ScanRegion | None = None,
-) -> tuple[tuple[Leak, ...], LabelArray]:
+) -> tuple[tuple[Leak, ...], LabelArray, tuple[Notice, ...]]:
     """Find the leaks of one cluster of cement.
 
     Parameters
@@ -117,9 +123,12 @@ def find_leaks(
         The largest of each vertebra first.
     ndarray of uint8
         Number of the leak (from 1, in the order of the first result) per voxel.
+    tuple of Notice
+        What was taken for streaks of metal, but may be a leak.
     """
     numbers = np.zeros(fractions.fraction.shape, np.uint8)
     leaks: list[Leak] = []
+    notices: list[Notice] = []
     doubts = doubts or LevelDoubts()
     for number, vertebra in enumerate(spine.vertebrae, start=1):
         name = vertebra.level.name
@@ -154,8 +163,10 @@ def find_leaks(
                     piece, found.volume_ml, regions, doubts.metal[name],
                     settings.refused,
                 )  # fmt: skip
-            else:
-                small |= _feigned(piece, found, regions, settings)
+            elif not small and solid >= settings.minimum_voxels:
+                small = _feigned(piece, found, regions, settings)
+                if small and found.volume_ml >= settings.told_streaks_ml:
+                    notices.append(streaks_notice(name, found.volume_ml))
             if small or solid < settings.minimum_voxels or len(leaks) >= 255:
                 continue
             if embedded and (is_walled(piece, regions) or ends_early(piece, regions)):
@@ -163,11 +174,13 @@ def find_leaks(
             count += 1
             leak_id = f"{name}-{count}"
             leak = _described(leak_id, piece, found, regions, screws, settings)
+            if touches_metal(piece, regions):
+                leak = unsure_volume(leak)
             if embedded and not regions.vertebra.complete:
                 leak = doubted_outline(leak)
-            leaks.append(doubted(leak) if name in doubts.metal else leak)
+            leaks.append(doubted(leak, doubts) if name in doubts.metal else leak)
             numbers[tuple(found.index.T)] = len(leaks)
-    return tuple(leaks), numbers
+    return tuple(leaks), numbers, tuple(notices)
 
 
 CORE_SHARE = 0.7

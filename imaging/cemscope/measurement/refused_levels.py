@@ -105,8 +105,14 @@ class MetalDoubts:
         return value
 
     def _is_metal(self, level: CementLevel | None) -> bool:
-        """Tell whether what sets the level of cement is too bright for it."""
-        return level is not None and level.hu > self.brightest_hu
+        """Tell whether what sets the level of cement is too bright for it.
+
+        On a clipped scale the level is an estimate: it must be so for certain.
+        """
+        if level is None:
+            return False
+        doubt_hu = level.spread_hu if level.clipped else 0.0
+        return level.hu - doubt_hu > self.brightest_hu
 
     def _glaring(self, level: CementLevel | None, marrow_hu: float) -> set[str]:
         """Levels whose streaks cannot be told from cement."""

@@ -105,7 +105,7 @@ def _found(
     spine = context.spine(maps, state)
     depth, height, width = context.ct.hu.shape
     whole = (slice(0, depth), slice(0, height), slice(0, width))
-    leaks, numbers = find_leaks(
+    leaks, numbers, _ = find_leaks(
         fractions,
         owners,
         spine,

@@ -5,12 +5,16 @@ is told. A screw shows as dense matter in the pedicle with more of it behind the
 (head and rod); cement has no head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cemscope.findings import Side
+from cemscope.segmentation.implants.implant_metals import (
+    BRIGHTEST_CEMENT_SHARE,
+    titanium_hu,
+)
 from cemscope.segmentation.implants.metal import SpinalMetal
 from cemscope.segmentation.implants.screws import ScrewSearch
 from cemscope.segmentation.implants.shaft_rim import TissueImage
@@ -36,10 +40,20 @@ BEHIND_POSTERIOR_MM = (25.0, 90.0)
 
 @dataclass(frozen=True, slots=True)
 class UnexplainedMetal:
-    """A side of a vertebra with what may be a screw that was not fitted."""
+    """A side of a vertebra with what may be a screw that was not fitted.
+
+    Attributes
+    ----------
+    level, side
+        Where.
+    lone : bool
+        Whether the spine shows no other metal: screws come in pairs and on rods, so
+        that cement of a needle is as likely.
+    """
 
     level: str
     side: Side
+    lone: bool = False
 
 
 def unexplained_metal(
@@ -49,6 +63,7 @@ def unexplained_metal(
     metal: SpinalMetal,
     tissue: TissueImage,
     least_hu: float,
+    head_hu: float = 0.0,
 ) -> tuple[UnexplainedMetal, ...]:
     """Find sides of vertebrae that seem to hold a screw, where none was fitted.
 
@@ -62,6 +77,8 @@ def unexplained_metal(
         Screws, hardware and shells that were found in the region.
     least_hu
         No screw is darker.
+    head_hu
+        No head or rod is darker all over; 0 where the scale cannot tell.
 
     Returns
     -------
@@ -75,7 +92,7 @@ def unexplained_metal(
         return ()
     points = region.geometry.index_to_lps(index.astype(float))
     where = tuple(index.T)
-    labels = region.labels[where]
+    labels, hu = region.labels[where], region.hu[where]
     in_bone = free[where]
     fitted = {(screw.level, screw.side) for screw in search.screws}
     named = {(item.level, item.side) for item in search.undecided}
@@ -91,9 +108,19 @@ def unexplained_metal(
             pedicle_ml = (arch & (left > PEDICLE_LEFT_MM)).sum() * region.voxel_ml
             if key not in named and pedicle_ml < LEAST_PEDICLE_ML:
                 continue
-            if _behind(left, local, labels).sum() * region.voxel_ml >= LEAST_HEAD_ML:
+            behind = _behind(left, local, labels)
+            if behind.sum() * region.voxel_ml < LEAST_HEAD_ML:
+                continue
+            if float(np.quantile(hu[behind], TOP_QUANTILE)) >= head_hu:
                 found.append(UnexplainedMetal(*key))
+    alone = not fitted and len(found) == 1 and not (metal.hardware > 0).any()
+    if alone and named <= {(item.level, item.side) for item in found}:
+        return (replace(found[0], lone=True),)
     return tuple(found)
+
+
+TOP_QUANTILE = 0.95
+"""The brightest twentieth of a head or rod lies inside it, whatever the blur [ours]."""
 
 
 def _behind(
@@ -120,6 +147,14 @@ def lowest_shaft_hu(core_level_hu: float, clipped: bool) -> float:
     if clipped:
         return core_level_hu
     return max(LOWEST_SHAFT_HU, SHAFT_SHARE * core_level_hu)
+
+
+def lowest_head_hu(kvp: float | None, clipped: bool) -> float:
+    """Brightness that every head and rod exceeds inside, and no cement reaches.
+
+    They are thicker than shafts. On a clipped scale brightness tells nothing: 0.
+    """
+    return 0.0 if clipped else BRIGHTEST_CEMENT_SHARE * titanium_hu(kvp)
 
 
 LOWEST_SHAFT_HU, SHAFT_SHARE = 2000.0, 0.45
