@@ -6,7 +6,7 @@ the metal look alike: places where they reign are counted as not seen.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -163,6 +163,8 @@ def _screw_lucency(
     widths = posterior(evidence, profiles, levels, expected, settings.widths)
     told_inside = gap.inside & told
     surface = _surface(screw, profiles, (widths, told_inside), levels, settings)
+    sure = gap.evidence >= settings.window.sure_evidence
+    surface = replace(surface, sure=sure)
     log.info(
         "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left, evidence "
         "of a gap %.1f",
@@ -203,7 +205,7 @@ def _why_not_none(
         )
     shaft = cleaned.screw.shaft
     looked = (settings.power, settings.widths, settings.window)
-    share = share_told(cleaned, shaft, levels, looked)
+    share = share_told(cleaned, shaft, levels, looked, gap.evidence)
     if share >= settings.power.least_told:
         return None
     return _too_weak(settings, share)
@@ -255,7 +257,9 @@ def _surface(
     # the wall could be what bounds the dark zone, single places tell nothing. What all
     # of them tell together is read short of walls.
     beyond = profiles.exit_mm - widths.width_mm
-    walled = lucent & (beyond < settings.wall_mm) & ~told
+    way_mm = profiles.exit_mm - settings.window.wall_mm
+    read = told & (way_mm >= settings.window.least_way_mm)
+    walled = lucent & (beyond < settings.wall_mm) & ~read
     state[seen & walled] = CellState.HIDDEN
     width = np.where(lucent & (state == CellState.SEEN), widths.width_mm, 0.0)
     return LucencyMap(
