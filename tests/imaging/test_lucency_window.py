@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from cases.halo_profiles import halo_profiles
-from cemscope.measurement.lucency import HiddenMetal, _screw_lucency
+from cases.halo_profiles import halo_profiles, halo_scan
+from cemscope.measurement.lucency import _screw_lucency
 from cemscope.measurement.lucency_power import PowerSettings, share_told, with_gap
 from cemscope.measurement.lucency_profiles import (
     ANGLES,
@@ -202,7 +202,7 @@ def test_places_near_a_wall_are_not_told_by_the_others() -> None:
     exit_mm[near] = 3.6
     profiles = replace(cleaned.profiles, exit_mm=exit_mm)
     read = CleanShaft(profiles, cleaned.removed_hu, screw)
-    looked = LucencySettings(), HiddenMetal.SHOWN
+    looked = LucencySettings(), halo_scan(2.0, 200.0)[0]
     found = _screw_lucency(screw, read, (200.0, 10.0), *looked)
     assert found.surface is not None
     assert found.surface.told is not None

@@ -12,7 +12,7 @@ import numpy as np
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, LucencyGrade, NotAssessed
-from cemscope.measurement.hidden_metal import HiddenMetal, hidden_metal
+from cemscope.measurement.hidden_metal import is_stronger_than_titanium
 from cemscope.measurement.lucency_grade import judge_surface
 from cemscope.measurement.lucency_power import share_told
 from cemscope.measurement.lucency_profiles import (
@@ -106,7 +106,7 @@ def measure_lucency(
         scan.region, scan.materials, screws, settings.profiles, metal
     )
     return tuple(
-        _screw_lucency(screw, one, bone, settings, _metal_of(one, scan))
+        _screw_lucency(screw, one, bone, settings, scan)
         for screw, one, bone in zip(screws, cleaned, marrow, strict=True)
     )
 
@@ -134,18 +134,12 @@ at 120 kVp [ours, from simulated scans; 11,700 HU is calculated for a free grain
 STRONG_SPREAD = 0.3
 
 
-def _metal_of(cleaned: CleanShaft | None, scan: LucencyScan) -> HiddenMetal:
-    if cleaned is None or scan.clipped_at_hu is None:
-        return HiddenMetal.SHOWN
-    return hidden_metal(cleaned.streak_strength, scan.kvp)
-
-
 def _screw_lucency(
     screw: ScrewModel,
     cleaned: CleanShaft | None,
     marrow: tuple[float, float] | None,
     settings: LucencySettings,
-    metal: HiddenMetal,
+    scan: LucencyScan,
 ) -> ScrewLucency:
     if cleaned is None:
         short = "the shaft is too short to be looked at"
@@ -153,14 +147,15 @@ def _screw_lucency(
     if marrow is None:
         unseen = "no bone of this vertebra is seen away from the implants"
         return ScrewLucency(NotAssessed(unseen), None)
-    if metal is HiddenMetal.STRONGER:
+    clipped = scan.clipped_at_hu is not None
+    if clipped and is_stronger_than_titanium(cleaned.streak_strength, scan.kvp):
         strong = (
             "metal stronger than titanium on a scale that hides its brightness: the "
             "shaft's surface is not known"
         )
         return ScrewLucency(NotAssessed(strong), None)
     unsure_mm = cleaned.screw.shaft.radius_deviation_mm
-    if metal is HiddenMetal.UNTOLD:
+    if clipped:
         # A brighter metal would look like a wider shaft; the first fit weighs that.
         unsure_mm = max(unsure_mm, screw.shaft.radius_deviation_mm)
     if unsure_mm > settings.largest_radius_deviation_mm:
