@@ -204,6 +204,36 @@ def test_the_least_window_must_show_its_length_itself(
     assert finding.grade is grade
 
 
+@dataclass(frozen=True)
+class ToldCase:
+    name: str
+    shown: float
+    sure: bool
+    grade: LucencyGrade
+
+
+TOLD = (
+    ToldCase("sure, all of it shown", 1.0, True, LucencyGrade.LOOSE),
+    ToldCase("sure, more than half shown", 0.6, True, LucencyGrade.LOOSE),
+    ToldCase("sure, a little shown", 0.2, True, LucencyGrade.NONE),
+    ToldCase("likely, all of it shown", 1.0, False, LucencyGrade.SUSPICIOUS),
+    ToldCase("likely, more than half shown", 0.6, False, LucencyGrade.NONE),
+)
+
+
+@pytest.mark.parametrize("case", TOLD, ids=lambda case: case.name)
+def test_likely_gaps_need_more_places_and_are_never_loose(case: ToldCase) -> None:
+    shown = surface(2.5, 180.0)
+    told = shown.width_mm > 0.0
+    # Every so many planes: arcs and length are large enough in each case.
+    kept = np.arange(PLANES) % 10 < round(10 * case.shown)
+    shown = replace(shown, width_mm=np.where(kept[:, None], shown.width_mm, 0.0))
+    judged = replace(shown, told=told, sure=case.sure)
+    finding = judge_surface(judged, LucencySettings())
+    assert isinstance(finding, Lucency)
+    assert finding.grade is case.grade
+
+
 def test_too_little_seen_is_said_and_never_none() -> None:
     finding = judge_surface(surface(0.0, hidden=0.8), LucencySettings())
     assert isinstance(finding, NotAssessed)

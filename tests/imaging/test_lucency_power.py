@@ -17,7 +17,7 @@ from cemscope.measurement.lucency_profiles import DISTANCE_MM, CellState
 from cemscope.measurement.lucency_streaks import CleanProfiles
 from cemscope.measurement.lucency_surface import LucencySettings
 from cemscope.measurement.lucency_surroundings import BoneLevels, WidthSettings
-from cemscope.measurement.lucency_window import WindowSettings
+from cemscope.measurement.lucency_window import WindowSettings, strongest_gap
 from cemscope.segmentation.implants.screw_model import ScrewModel
 
 GAP_HU = 10.0
@@ -72,6 +72,19 @@ def test_a_clear_scan_tells_and_a_hidden_one_does_not() -> None:
     state[:, ::4] = state[:, 1::4] = state[:, 2::4] = CellState.HIDDEN
     hidden = replace(tight, profiles=replace(tight.profiles, state=state))
     assert told(hidden, screw, levels) == 0.0
+
+
+def test_a_gap_must_be_likelier_than_what_was_read() -> None:
+    tight, screw = halo_profiles(0.0, 200.0)
+    levels, power = BoneLevels(204.0, 10.0, 15.0), PowerSettings()
+    looked = (power, WidthSettings(), WindowSettings())
+    read = strongest_gap(tight, screw.shaft, levels, *looked[1:]).evidence
+    shares = [
+        share_told(tight, screw.shaft, levels, looked, evidence)
+        for evidence in (None, read, read + 20.0)
+    ]
+    assert shares[0] == shares[1] >= power.least_told
+    assert shares[2] == 0.0
 
 
 def test_nothing_seen_tells_nothing() -> None:

@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from cases.halo_profiles import halo_profiles
+from cases.halo_profiles import halo_profiles, halo_scan
+from cemscope.measurement.lucency import _screw_lucency
 from cemscope.measurement.lucency_power import PowerSettings, share_told, with_gap
 from cemscope.measurement.lucency_profiles import (
     ANGLES,
@@ -18,7 +19,8 @@ from cemscope.measurement.lucency_profiles import (
     FAR_EXIT_MM,
     CellState,
 )
-from cemscope.measurement.lucency_streaks import CleanProfiles
+from cemscope.measurement.lucency_streaks import CleanProfiles, CleanShaft
+from cemscope.measurement.lucency_surface import LucencySettings
 from cemscope.measurement.lucency_surroundings import (
     BoneLevels,
     WidthSettings,
@@ -188,6 +190,28 @@ def test_places_without_a_way_before_the_wall_tell_nothing() -> None:
     worn = with_gap(cleaned, shaft, 2.0, WIDTHS.gap_hu)
     near = np.full_like(cleaned.profiles.exit_mm, 3.0)
     assert told(read_as(worn, exit_mm=near), shaft).evidence == -np.inf
+
+
+def test_places_near_a_wall_are_not_told_by_the_others() -> None:
+    """A gap is told where profiles are long enough, and only there."""
+    cleaned, screw = halo_profiles(2.0, 200.0)
+    exit_mm = np.full_like(cleaned.profiles.exit_mm, FAR_EXIT_MM)
+    # 2 mm of gap and 2.2 mm of cortex: where the bone ends here, either may be dark.
+    near = np.zeros(exit_mm.shape, np.bool_)
+    near[:, ::3] = True
+    exit_mm[near] = 3.6
+    profiles = replace(cleaned.profiles, exit_mm=exit_mm)
+    read = CleanShaft(profiles, cleaned.removed_hu, screw)
+    looked = LucencySettings(), halo_scan(2.0, 200.0)[0]
+    found = _screw_lucency(screw, read, (200.0, 10.0), *looked)
+    assert found.surface is not None
+    assert found.surface.told is not None
+    judged = found.surface.told & (profiles.state == CellState.SEEN)
+    lucent = found.surface.width_mm > 0.0
+    assert (judged & near).sum() > 50
+    assert lucent[judged & ~near].mean() > 0.8
+    assert lucent[judged & near].mean() < 0.05
+    assert (found.surface.state[judged & near] == CellState.HIDDEN).mean() > 0.8
 
 
 def test_nothing_seen_tells_nothing() -> None:

@@ -6,12 +6,13 @@ the metal look alike: places where they reign are counted as not seen.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cemscope.anatomy import VertebraLevel
 from cemscope.findings import Lucency, LucencyGrade, NotAssessed
+from cemscope.measurement.hidden_metal import is_stronger_than_titanium
 from cemscope.measurement.lucency_grade import judge_surface
 from cemscope.measurement.lucency_power import share_told
 from cemscope.measurement.lucency_profiles import (
@@ -105,7 +106,7 @@ def measure_lucency(
         scan.region, scan.materials, screws, settings.profiles, metal
     )
     return tuple(
-        _screw_lucency(screw, one, bone, settings, scan.clipped_at_hu is not None)
+        _screw_lucency(screw, one, bone, settings, scan)
         for screw, one, bone in zip(screws, cleaned, marrow, strict=True)
     )
 
@@ -138,7 +139,7 @@ def _screw_lucency(
     cleaned: CleanShaft | None,
     marrow: tuple[float, float] | None,
     settings: LucencySettings,
-    clipped: bool,
+    scan: LucencyScan,
 ) -> ScrewLucency:
     if cleaned is None:
         short = "the shaft is too short to be looked at"
@@ -146,6 +147,13 @@ def _screw_lucency(
     if marrow is None:
         unseen = "no bone of this vertebra is seen away from the implants"
         return ScrewLucency(NotAssessed(unseen), None)
+    clipped = scan.clipped_at_hu is not None
+    if clipped and is_stronger_than_titanium(cleaned.streak_strength, scan.kvp):
+        strong = (
+            "metal stronger than titanium on a scale that hides its brightness: the "
+            "shaft's surface is not known"
+        )
+        return ScrewLucency(NotAssessed(strong), None)
     unsure_mm = cleaned.screw.shaft.radius_deviation_mm
     if clipped:
         # A brighter metal would look like a wider shaft; the first fit weighs that.
@@ -163,6 +171,8 @@ def _screw_lucency(
     widths = posterior(evidence, profiles, levels, expected, settings.widths)
     told_inside = gap.inside & told
     surface = _surface(screw, profiles, (widths, told_inside), levels, settings)
+    sure = gap.evidence >= settings.window.sure_evidence
+    surface = replace(surface, sure=sure)
     log.info(
         "%s %s: marrow %.0f HU, streaks of %.0f HU removed, %.0f HU left, evidence "
         "of a gap %.1f",
@@ -203,7 +213,7 @@ def _why_not_none(
         )
     shaft = cleaned.screw.shaft
     looked = (settings.power, settings.widths, settings.window)
-    share = share_told(cleaned, shaft, levels, looked)
+    share = share_told(cleaned, shaft, levels, looked, gap.evidence)
     if share >= settings.power.least_told:
         return None
     return _too_weak(settings, share)
@@ -255,7 +265,9 @@ def _surface(
     # the wall could be what bounds the dark zone, single places tell nothing. What all
     # of them tell together is read short of walls.
     beyond = profiles.exit_mm - widths.width_mm
-    walled = lucent & (beyond < settings.wall_mm) & ~told
+    way_mm = profiles.exit_mm - settings.window.wall_mm
+    read = told & (way_mm >= settings.window.least_way_mm)
+    walled = lucent & (beyond < settings.wall_mm) & ~read
     state[seen & walled] = CellState.HIDDEN
     width = np.where(lucent & (state == CellState.SEEN), widths.width_mm, 0.0)
     return LucencyMap(

@@ -39,13 +39,14 @@ def judge_surface(
         # Single places alone never make a screw suspicious. What the whole shaft
         # tells of is as large as the definition asks for.
         large = _confirmed(surface, surface.told, settings) or (
-            large and bool(surface.told.any())
+            large and surface.sure and bool(surface.told.any())
         )
     suspicious = large and whole.mean_width_mm >= settings.suspicious_width_mm - error
     wide = whole.mean_width_mm >= settings.loose_width_mm - error
     grade = LucencyGrade.NONE
     if suspicious:
-        grade = LucencyGrade.LOOSE if wide or double else LucencyGrade.SUSPICIOUS
+        loose = (wide or double) and surface.sure
+        grade = LucencyGrade.LOOSE if loose else LucencyGrade.SUSPICIOUS
     cement = surface.state == CellState.CEMENT
     return Lucency(
         grade,
@@ -67,7 +68,8 @@ def _confirmed(surface: LucencyMap, told: BoolArray, settings: LucencySettings) 
         return False
     seen = told & (surface.state == CellState.SEEN)
     share = (surface.width_mm[seen] > 0.0).mean() if seen.any() else 0.0
-    return bool(share >= settings.told_share)
+    least = settings.sure_share if surface.sure else settings.told_share
+    return bool(share >= least)
 
 
 def _part(

@@ -62,9 +62,19 @@ class CleanProfiles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanShaft(CleanProfiles):
-    """The same with the screw they count from: fitted again with all others."""
+    """The same with the screw they count from: fitted again with all others.
+
+    Attributes
+    ----------
+    screw : ScrewModel
+        The screw.
+    streak_strength : float
+        What rays lack by L^2, of all shafts together: it tells titanium from stronger
+        metals. 0 where no streaks are told.
+    """
 
     screw: ScrewModel
+    streak_strength: float = 0.0
 
 
 def clean_profiles(
@@ -123,7 +133,7 @@ def clean_profiles(
         removed = _terms(streaks, one, settings)[..., 0]
         if metal_hu <= 0.0:
             one = replace(one, hu=one.hu - removed)
-        cleaned.append(CleanShaft(one, removed, screw))
+        cleaned.append(CleanShaft(one, removed, screw, -float(strengths[0])))
     return tuple(cleaned)
 
 
