@@ -75,6 +75,7 @@ class OutlineMeasures:
     gap_share: float = 0.0
     bite_mm: float = 0.0
     gap_walled: float = 0.0
+    wall_beyond: float = 0.0
 
 
 CLEAR = 0.6
