@@ -321,13 +321,14 @@ def test_growth_needs_places_that_both_scans_show() -> None:
     ("old", "new", "refused", "marrow_hu", "growth"),
     [
         (0.0, 1.5, "baseline", 120.0, 1.5),
-        (1.5, 0.0, "follow-up", 120.0, -1.5),
+        (1.5, 0.0, "follow-up", 120.0, None),
+        (0.5, 1.5, "follow-up", 120.0, None),
         (0.0, 0.0, "baseline", 120.0, None),
         (0.0, 1.5, "baseline", 50.0, None),
         (0.0, 1.5, "both", 120.0, None),
     ],
 )
-def test_a_scan_that_could_not_exclude_a_rim_tells_its_growth_beside_one(
+def test_a_baseline_that_could_not_exclude_a_rim_tells_its_growth_beside_one(
     old: float, new: float, refused: str, marrow_hu: float, growth: float | None
 ) -> None:
     model, why = screw(), "a gap would have been told at 40 % of its places only"

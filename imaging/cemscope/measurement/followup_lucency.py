@@ -72,9 +72,9 @@ def rim_growth(
         first, (after, second), both, settings
     ):
         return RimGrowth(_refused(before, "baseline"), share, first)
-    if after.lucency_refused and not _shows_what_the_other_has(
-        second, (before, first), both, settings
-    ):
+    if after.lucency_refused:
+        # Rims do not vanish: one that the baseline alone shows is as likely its error
+        # as what this scan says it cannot exclude.
         return RimGrowth(_refused(after, "follow-up"), share, first)
     rims = [
         both & (surface.width_mm > 0.0)
@@ -117,9 +117,9 @@ def _shows_what_the_other_has(
     both: npt.NDArray[np.bool_],
     settings: LucencySettings,
 ) -> bool:
-    """Tell whether a scan whose rim is not assessed still tells of its growth.
+    """Tell whether a baseline whose rim is not assessed still tells of its growth.
 
-    A rim that one scan shows would be seen in the other, too, at the same places of the
+    A rim that the follow-up shows would be seen in it, too, at the same places of the
     same bone, unless its marrow is as dark as a gap there.
     """
     screw, shown = other
