@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from cases.body_columns import BODY_MM, DISC_MM, Column
-from cemscope.segmentation.bodies.body_surface import BodyScene, BodySurface
+from cemscope.segmentation.bodies.body_surface import (
+    WALL_ANGLES_RAD,
+    BodyScene,
+    BodySurface,
+)
+from cemscope.segmentation.bodies.outline_measures import outline_measures
 from cemscope.segmentation.bodies.outline_quality import outline_qualities
 from cemscope.segmentation.bodies.vertebral_bodies import body_surface
 from cemscope.segmentation.bodies.walled_gap import wall_beyond, walled_share
@@ -109,3 +114,19 @@ def test_a_plate_that_hides_its_wall_is_doubted_in_the_end_only(
     assert all(not q.measures.wall_beyond for q in outline_qualities(scene, row))
     near = replace(surfaces[2], lower_mm=surfaces[2].lower_mm - 8.0)
     assert np.isnan(wall_beyond(scene, surfaces[1], 1, near))
+
+
+@pytest.mark.parametrize("behind_mm", [0.0, 9.0])
+def test_a_wall_drawn_into_the_canal_sticks_out_in_the_midline(
+    column: tuple[BodyScene, list[BodySurface]], behind_mm: float
+) -> None:
+    scene, surfaces = column
+    whole = surfaces[1]
+    middle = np.abs(np.cos(WALL_ANGLES_RAD)) * whole.wall_mm.max() < 3.5
+    middle &= np.sin(WALL_ANGLES_RAD) > 0.0
+    wall = whole.wall_mm + behind_mm * middle[:, None]
+    usual = outline_measures(scene, whole).tongue_mm
+    found = outline_measures(scene, replace(whole, wall_mm=wall)).tongue_mm
+    # The farthest direction of the middle lies up to 3.5 mm from the midline.
+    assert found - usual == pytest.approx(behind_mm, abs=0.5)
+    assert usual < 3.0
