@@ -1,9 +1,10 @@
 """Rows of the follow-up benchmark: each finding of a comparison beside its truth."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from cemscope.findings import NotAssessed
 from cemscope.measurement.followup import FollowupComparison
@@ -14,10 +15,17 @@ from cemscope.measurement.followup_findings import (
     ScrewMovement,
     VertebraFollowup,
 )
-from cemscope.measurement.followup_heights import PLACES
+from cemscope.measurement.followup_heights import (
+    LEAST_COLUMNS,
+    MIDLINE_SHARE,
+    PLACES,
+    body_columns,
+)
 from cemscope.measurement.followup_scan import FollowedScan
+from cemscope.registration.rigid_pose import RigidPose
+from cemscope.registration.vertebra_patch import ScannedSpine
 from cemscope.registration.vertebra_registration import RegisteredVertebra
-from cemscope.spine import Spine
+from cemscope.spine import Spine, VertebraFrame
 from cemscope.testing.followup_scene import FollowupScene, LevelTruth
 
 SAME_MM = 15.0
@@ -105,7 +113,7 @@ def judged(
         )
         rows.append(row)
         if not wrong:
-            rows += height_rows(name, kind, one, before, bone)
+            rows += height_rows(name, kind, one, before, bone, scans[0].scanned)
             rows += cement_rows(name, kind, one, before)
     truths = {(t.level, t.side): t for t in scene.screws}
     for screw in result.screws:
@@ -192,6 +200,7 @@ def height_rows(
     one: VertebraFollowup,
     truth: LevelTruth,
     bone: RegisteredVertebra | NotAssessed,
+    baseline: ScannedSpine,
 ) -> list[Row]:
     heights = one.heights
     if not isinstance(heights, BodyHeights):
@@ -211,11 +220,11 @@ def height_rows(
             )
         ]
     rows = []
-    losses, percents = [], []
+    lost, percents = [], []
     for place, share in PLACES.items():
         found: HeightChange | NotAssessed = getattr(heights, place)
-        loss, height = true_loss(truth, share)
-        losses.append(loss)
+        loss, height = true_loss(truth, share, bone, baseline)
+        lost.append(loss)
         percents.append(100.0 * loss / height)
         known = isinstance(found, HeightChange)
         rows.append(
@@ -240,7 +249,7 @@ def height_rows(
             kind,
             "fracture",
             truth.level,
-            max(losses) > 1.0,
+            max(lost) > 1.0,
             not isinstance(broken, NotAssessed),
             max(percents),
             UNKNOWN,
@@ -251,8 +260,28 @@ def height_rows(
     return rows
 
 
-def true_loss(truth: LevelTruth, share: tuple[float, float]) -> tuple[float, float]:
-    """Loss and height at a place of the midline, as the true bodies have them."""
+def true_loss(
+    truth: LevelTruth,
+    share: tuple[float, float],
+    bone: RegisteredVertebra | NotAssessed,
+    baseline: ScannedSpine,
+) -> tuple[float, float]:
+    """Loss and height of the true bodies, in the columns that were measured.
+
+    The true body reaches further into its arch than the outline does: shares of its own
+    depth would be other places of the bone. The columns keep their place in the true
+    bone, wherever the registration laid them.
+    """
+    if isinstance(bone, RegisteredVertebra):
+        before = bone.pair[0]
+        outlined = body_columns(baseline, before, before.frame)
+        i, j = np.nonzero(outlined.place(share, MIDLINE_SHARE))
+        if len(i) >= LEAST_COLUMNS:
+            columns = np.column_stack([outlined.x_mm[i], outlined.y_mm[j]])
+            there = replace(
+                truth, frame=before.frame, later=moved(before.frame, truth.pose)
+            )
+            return losses(there, columns)
     step = np.arange(-40.0, 40.1, 1.0)
     grid = np.stack(np.meshgrid(step, step, indexing="ij"), axis=-1).reshape(-1, 2)
     inside = truth.heights_mm(grid) > 4.0
@@ -263,9 +292,25 @@ def true_loss(truth: LevelTruth, share: tuple[float, float]) -> tuple[float, flo
     chosen = (
         (np.abs(x - middle) <= 0.25 * width) & (ahead >= share[0]) & (ahead <= share[1])
     )
-    columns = np.column_stack([x, y])[chosen]
-    loss = truth.height_loss_mm(columns)
-    return float(np.median(loss)), float(np.median(truth.heights_mm(columns)))
+    return losses(truth, np.column_stack([x, y])[chosen])
+
+
+def moved(frame: VertebraFrame, pose: RigidPose) -> VertebraFrame:
+    """Carry the axes of the baseline to the follow-up."""
+    return VertebraFrame(
+        pose.to_followup(frame.origin_lps_mm),
+        pose.turned(frame.left),
+        pose.turned(frame.posterior),
+        pose.turned(frame.superior),
+    )
+
+
+def losses(truth: LevelTruth, columns: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Median loss and height of columns (left, posterior)."""
+    return (
+        float(np.median(truth.height_loss_mm(columns))),
+        float(np.median(truth.heights_mm(columns))),
+    )
 
 
 def cement_rows(

@@ -230,6 +230,53 @@ def test_growth_is_the_difference_of_widths(
     assert found.growth_mm == pytest.approx(growth, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "share", "told"),
+    [
+        # Half of a narrow rim not told: +0.5 mm where both show it, else +1.5 mm.
+        (1.0, 1.5, 0.5, False),
+        (1.5, 1.0, 0.5, False),
+        # A rim told at nearly all of its places.
+        (1.0, 1.5, 0.9, True),
+    ],
+)
+def test_a_rim_that_one_scan_shows_in_part_has_not_grown_by_its_rest(
+    old: float, new: float, share: float, told: bool
+) -> None:
+    model = screw()
+    narrow, wide = surface(model, min(old, new)), surface(model, max(old, new))
+    width = narrow.width_mm.copy()
+    width[round(share * len(width)) :] = 0.0
+    narrow = replace(narrow, width_mm=width)
+    first, second = (narrow, wide) if old < new else (wide, narrow)
+    found = rim_growth(
+        followed(model, first), followed(model, second), STILL, LucencySettings(), 0.25
+    )
+    if told:
+        expected = share * (new - old) + (1.0 - share) * new
+        assert found.growth_mm == pytest.approx(expected, abs=0.05)
+    else:
+        assert isinstance(found.growth_mm, NotAssessed)
+        assert "partly at other places" in found.growth_mm.reason
+
+
+@pytest.mark.parametrize(
+    ("residual_mm", "radius_mm"), [(0.1, 0.0), (0.42, 0.0), (0.42, 0.3)]
+)
+def test_what_is_not_known_of_a_shaft_widens_its_tilt(
+    residual_mm: float, radius_mm: float
+) -> None:
+    model = screw()
+    model = replace(model, shaft=replace(model.shaft, radius_deviation_mm=radius_mm))
+    shaft = replace(bone(STILL), residual_mm=residual_mm)
+    found = screw_movement((model, model), FRAME, bone(STILL), shaft, SETTINGS)
+    end_mm = np.sqrt(SETTINGS.axis_error_mm**2 + residual_mm**2 + 2.0 * radius_mm**2)
+    seen_mm = model.tip_mm - model.neck_mm
+    own_deg = 1.96 * np.degrees(np.sqrt(2.0) * end_mm / seen_mm)
+    # Bone and shaft were followed to a milliradian each: 0.06 degrees.
+    assert found.tilt_deg.uncertainty == pytest.approx(own_deg, abs=0.2)
+
+
 def test_single_dark_places_are_no_growth() -> None:
     model = screw()
     new = surface(model, 0.0)
@@ -274,13 +321,14 @@ def test_growth_needs_places_that_both_scans_show() -> None:
     ("old", "new", "refused", "marrow_hu", "growth"),
     [
         (0.0, 1.5, "baseline", 120.0, 1.5),
-        (1.5, 0.0, "follow-up", 120.0, -1.5),
+        (1.5, 0.0, "follow-up", 120.0, None),
+        (0.5, 1.5, "follow-up", 120.0, None),
         (0.0, 0.0, "baseline", 120.0, None),
         (0.0, 1.5, "baseline", 50.0, None),
         (0.0, 1.5, "both", 120.0, None),
     ],
 )
-def test_a_scan_that_could_not_exclude_a_rim_tells_its_growth_beside_one(
+def test_a_baseline_that_could_not_exclude_a_rim_tells_its_growth_beside_one(
     old: float, new: float, refused: str, marrow_hu: float, growth: float | None
 ) -> None:
     model, why = screw(), "a gap would have been told at 40 % of its places only"

@@ -75,6 +75,8 @@ FAULTS = (
     Fault({"overlap_share": 0.3}, "overlaps"),
     Fault({"gap_share": 0.6}, "as high as the bodies"),
     Fault({"gap_walled": 1.0}, "wall of bone"),
+    Fault({"wall_beyond": 1.0}, "beyond an endplate"),
+    Fault({"tongue_mm": 9.0}, "sticks out by 9 mm"),
     Fault({"bite_mm": 11.0}, "11 mm further in"),
     Fault({"lower_gap_mm": 30.0}, "30 mm lie between it and the body below"),
     Fault({"upper_gap_mm": -8.0}, "crosses the body above"),

@@ -14,6 +14,7 @@ from cemscope.measurement.followup_findings import (
     HeightChange,
 )
 from cemscope.measurement.followup_heights import (
+    FURTHER_OUT_MM,
     PLACES,
     PlatePlace,
     height_changes,
@@ -171,6 +172,20 @@ def test_lost_height_is_measured_where_it_was_lost(
             assert change.loss_mm.value == pytest.approx(loss, abs=0.8)
     assert heights.new_fracture is broken
     assert sum(isinstance(change, HeightChange) for change in places) >= 2
+
+
+@pytest.mark.parametrize("raised_mm", [1.5, 4.0])
+def test_an_endplate_further_out_than_before_is_not_the_same(raised_mm: float) -> None:
+    case = Case("raised", Scan(LYING, seed=7), after=Bone(front_loss_mm=-raised_mm))
+    first, second = scanned(Bone(), Scan()), scanned(case.after, case.later)
+    found = registered(case)
+    assert isinstance(found, RegisteredVertebra)
+    heights = height_changes(first, second, found, SETTINGS)
+    assert isinstance(heights, BodyHeights)
+    places = (heights.anterior, heights.middle, heights.posterior)
+    for change, share in zip(places, PLACES.values(), strict=True):
+        rose = true_loss_mm(case.after, share) < -FURTHER_OUT_MM
+        assert isinstance(change, NotAssessed if rose else HeightChange)
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def _followed(
         if moved is None:
             return NotAssessed(
                 f"the {name} endplate is not seen there in both scans (implants, "
-                "cement or streaks hide it, or it looks different)"
+                "cement or streaks hide it, or it looks different or lies further out)"
             )
         plates.append(moved)
     (upper, upper_error), (lower, lower_error) = plates
@@ -295,7 +295,9 @@ def _plate_movement(
     for start in (0.0, guess_mm):
         place = _search(edges, found, pose, start * frame.superior, settings)
         if place is not None:
-            places.append(replace(place, moved_mm=start + inward * place.moved_mm))
+            moved_mm = start + inward * place.moved_mm
+            if -inward * moved_mm <= FURTHER_OUT_MM:
+                places.append(replace(place, moved_mm=moved_mm))
     place = most_likely_place(places, guess_mm)
     return None if place is None else (place.moved_mm, place.deviation_mm)
 
@@ -328,6 +330,10 @@ def _search(
     )
     return PlatePlace(middle, float(np.linalg.norm(parts)), likeness)
 
+
+FURTHER_OUT_MM = 1.0
+"""What lies further than this outside of an endplate is the neighbour's: bone does not
+grow over a disc. An endplate that treatment lifted is not assessed [ours]."""
 
 LEAST_ALIKE = 0.4
 """Share of the columns that must be found again."""

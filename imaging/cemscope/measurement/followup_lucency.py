@@ -72,18 +72,39 @@ def rim_growth(
         first, (after, second), both, settings
     ):
         return RimGrowth(_refused(before, "baseline"), share, first)
-    if after.lucency_refused and not _shows_what_the_other_has(
-        second, (before, first), both, settings
-    ):
+    if after.lucency_refused:
+        # Rims do not vanish: one that the baseline alone shows is as likely its error
+        # as what this scan says it cannot exclude.
         return RimGrowth(_refused(after, "follow-up"), share, first)
-    rim = np.zeros(both.shape, np.bool_)
-    for surface in (first, second):
-        if _reaches(surface, both, settings):
-            rim |= both & (surface.width_mm > 0.0)
+    rims = [
+        both & (surface.width_mm > 0.0)
+        for surface in (first, second)
+        if _reaches(surface, both, settings)
+    ]
     # Without a rim of some length, single dark places count among all that is seen.
-    places = rim if rim.any() else both
-    grown = float((second.width_mm - first.width_mm)[places].mean())
+    places = np.logical_or.reduce(rims) if rims else both
+    change_mm = second.width_mm - first.width_mm
+    grown = float(change_mm[places].mean())
+    if len(rims) == 2 and (rims[0] & rims[1]).any():
+        # A narrow rim is not told at all of its places: those that one scan alone
+        # shows may be a rim that the other missed there.
+        shared = float(change_mm[rims[0] & rims[1]].mean())
+        if abs(shared - grown) > MOST_DISAGREEMENT_MM:
+            return RimGrowth(_in_other_places(shared, grown), share, first)
     return RimGrowth(grown, share, first)
+
+
+MOST_DISAGREEMENT_MM = 0.4
+"""Growth over the places of one rim and over those of both may differ by this much: the
+error that growth is meant to keep within [ours]."""
+
+
+def _in_other_places(shared_mm: float, all_mm: float) -> NotAssessed:
+    least, most = sorted((shared_mm, all_mm))
+    return NotAssessed(
+        "both scans show a rim, but partly at other places of the shaft: it changed by "
+        f"{least:+.1f} to {most:+.1f} mm"
+    )
 
 
 def _refused(screw: FollowedScrew, which: str) -> NotAssessed:
@@ -96,9 +117,9 @@ def _shows_what_the_other_has(
     both: npt.NDArray[np.bool_],
     settings: LucencySettings,
 ) -> bool:
-    """Tell whether a scan whose rim is not assessed still tells of its growth.
+    """Tell whether a baseline whose rim is not assessed still tells of its growth.
 
-    A rim that one scan shows would be seen in the other, too, at the same places of the
+    A rim that the follow-up shows would be seen in it, too, at the same places of the
     same bone, unless its marrow is as dark as a gap there.
     """
     screw, shown = other

@@ -126,7 +126,7 @@ class _Path:
             bone,
             shaft,
             fitted,
-            settings.fit_error_mm if shaft is None else settings.axis_error_mm,
+            _end_error_mm(before, after, shaft, settings),
             tip_along,
             head_along,
         )
@@ -135,9 +135,8 @@ class _Path:
         """Give the standard deviation of a turn about an axis across the shaft."""
         across = axis - (axis @ self.before.axis.forward) * self.before.axis.forward
         across = across / max(float(np.linalg.norm(across)), 1e-9)
-        own = np.degrees(
-            np.sqrt(2.0) * self.end_error_mm / max(self.before.tip_mm, 1.0)
-        )
+        apart_mm = max(self.before.tip_mm - self.before.neck_mm, 1.0)
+        own = np.degrees(np.sqrt(2.0) * self.end_error_mm / apart_mm)
         parts = [own, self.bone.turn_deviation_deg(axis)]
         if self.shaft is not None:
             parts.append(self.shaft.turn_deviation_deg(across))
@@ -180,6 +179,24 @@ def _elevation_deg(local: FloatArray) -> float:
 def _sideways_deg(local: FloatArray) -> float:
     """Angle against the midline in the plane of the endplates; positive: left."""
     return float(np.degrees(np.arctan2(local[0], -local[1])))
+
+
+def _end_error_mm(
+    before: ScrewModel,
+    after: ScrewModel,
+    shaft: EdgePose | None,
+    settings: FollowupSettings,
+) -> float:
+    """Give the standard deviation of the movement of a shaft's end across its axis.
+
+    Streaks and slices draw one side of a shaft away along all of its half: what is left
+    of its surface, and what is not known of its radius, does not average out.
+    """
+    if shaft is None:
+        return settings.fit_error_mm
+    unsure = [model.shaft.radius_deviation_mm for model in (before, after)]
+    parts = (settings.axis_error_mm, shaft.residual_mm, *unsure)
+    return float(np.linalg.norm(parts))
 
 
 def _tip_error_mm(

@@ -50,6 +50,13 @@ class OutlineMeasures:
     gap_share : float
         The larger of them as a share of what it and the mean of the two bodies beside
         it take together; 0 without neighbours.
+    gap_walled : float
+        Share of the directions in which a wall stands in such a gap.
+    wall_beyond : float
+        Share of the directions in which the body's wall goes on beyond an endplate.
+    tongue_mm : float
+        How far the middle of the posterior wall lies behind the wall on both sides of
+        it; negative where the canal hollows it.
     """
 
     lower_clear: float
@@ -75,6 +82,8 @@ class OutlineMeasures:
     gap_share: float = 0.0
     bite_mm: float = 0.0
     gap_walled: float = 0.0
+    wall_beyond: float = 0.0
+    tongue_mm: float = 0.0
 
 
 CLEAR = 0.6
@@ -132,6 +141,7 @@ def outline_measures(scene: BodyScene, surface: BodySurface) -> OutlineMeasures:
         wedge_deg=float(np.degrees(np.arctan2(at[1] - at[2], length))),
         asymmetry_mm=float(apart.mean()),
         bite_mm=float(apart[np.sin(WALL_ANGLES_RAD) < FRONT_BELOW].max()),
+        tongue_mm=_tongue_mm(x, y),
         canal_depth_mm=float(canal.max()),
         overlap_share=0.0,
         lower_gap_mm=np.nan,
@@ -168,6 +178,22 @@ def beside_neighbours(
         upper_gap_mm=gaps[1],
         gap_share=max(shares, default=0.0),
     )
+
+
+MIDLINE_MM, SIDES_MM = 3.0, (5.0, 11.0)
+"""Distances from the midline of the middle of the posterior wall and of its sides."""
+
+
+def _tongue_mm(left: FloatArray, posterior: FloatArray) -> float:
+    """How far an outline sticks out behind in its midline; NaN where it is narrow."""
+    behind = posterior > 0.0
+    middle = behind & (np.abs(left) <= MIDLINE_MM)
+    near, far = SIDES_MM
+    sides = [behind & (s * left >= near) & (s * left <= far) for s in (-1.0, 1.0)]
+    if not middle.any() or not all(side.any() for side in sides):
+        return float("nan")
+    furthest = max(float(posterior[side].mean()) for side in sides)
+    return float(posterior[middle].max()) - furthest
 
 
 def _height_mm(surface: BodySurface) -> float:

@@ -196,7 +196,7 @@ def _disc_rows(
 
 
 def _trust(bodies: list[FoundBody]) -> float:
-    """How well the outlines of a row are borne out by the scan, in bodies.
+    """How well the scan bears out the outlines of a row, in bodies.
 
     A body that was missed lowers the sum, and so do one that was halved, two that
     were joined and one that was drawn to a streak. A disc with a wall is a body that
@@ -272,8 +272,8 @@ def _with_quality(
 ) -> list[FoundBody]:
     """Add to each outline, but that of the sacrum, how far it can be trusted."""
     free = [body for body in bodies if not body.sacral]
-    surfaces = [body.surface for body in free]
-    qualities = outline_qualities(scene, surfaces, settings.prior.quality)
+    surfaces, limits = [body.surface for body in free], settings.prior.quality
+    qualities = outline_qualities(scene, surfaces, limits, beyond_plates=True)
     return [body for body in bodies if body.sacral] + [
         replace(body, quality=quality)
         for body, quality in zip(free, qualities, strict=True)

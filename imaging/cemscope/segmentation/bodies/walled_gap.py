@@ -2,9 +2,11 @@
 
 No cortex surrounds a disc. Where the two plates of thin discs melt into one in thick
 slices, or cement hides one of them, the marrow between two discs can pass for a disc:
-its plates are as clear as a disc's, but the wall of a body goes on beside it.
+its plates are as clear as a disc's, but the wall of a body goes on beside it. So it
+does where one endplate was drawn too far in.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +50,16 @@ WALLED = 0.8
 LEAST_RAYS = 12
 """Directions that must be judged, of 28 that no arch hides."""
 
+BEYOND_PLATE_MM = np.array([1.5, 2.0, 2.5])
+"""Distances beyond an endplate at which no wall should stand any more."""
+
+SHARP_VOXEL_MM, BLUR_PER_VOXEL = 1.25, 0.6
+"""In voxels wider than this a plate's blur hides what lies beside it further out, by so
+much per mm [ours]."""
+
+LEAST_RIM_GAP_MM = 5.0
+"""Nearer to the next outline its own wall is read [ours]."""
+
 
 def with_walled_gaps(
     own: OutlineMeasures,
@@ -62,8 +74,74 @@ def with_walled_gaps(
         for lower, upper in ((below, surface), (surface, above))
         if lower is not None and upper is not None
     ]
-    known = [share for share in shares if np.isfinite(share)]
-    return replace(own, gap_walled=max(known, default=0.0))
+    return replace(own, gap_walled=_largest(shares))
+
+
+def with_walls_beyond(
+    own: OutlineMeasures,
+    scene: BodyScene,
+    surface: BodySurface,
+    below: BodySurface | None,
+    above: BodySurface | None,
+) -> OutlineMeasures:
+    """Add to an outline's measures how far its wall goes on beyond its endplates."""
+    shares = [
+        wall_beyond(scene, surface, side, other)
+        for side, other in ((-1, below), (1, above))
+    ]
+    return replace(own, wall_beyond=_largest(shares))
+
+
+def wall_beyond(
+    scene: BodyScene, surface: BodySurface, side: int, neighbour: BodySurface | None
+) -> float:
+    """Share of the directions in which a body's wall goes on beyond its endplate.
+
+    The plate was drawn too far in: on an implant's edge, or across a hollow plate
+    whose rim stands far beyond its middle.
+
+    Parameters
+    ----------
+    scene
+        Where to look.
+    surface
+        The outline.
+    side
+        1 for the upper, -1 for the lower endplate.
+    neighbour
+        The next outline on that side, if there is one.
+
+    Returns
+    -------
+    float
+        NaN where too little can be judged.
+    """
+    voxel_mm = scene.volume.voxel_width_mm(surface.frame.superior)
+    blur_mm = BLUR_PER_VOXEL * max(voxel_mm - SHARP_VOXEL_MM, 0.0)
+    level, plate = (-1, surface.upper_mm) if side > 0 else (0, surface.lower_mm)
+    rim = _rim(surface, level, plate)
+    judged = np.sin(WALL_ANGLES_RAD) < FRONT_BELOW
+    if neighbour is not None:
+        facing = neighbour.lower_mm if side > 0 else neighbour.upper_mm
+        axis = surface.frame.superior + neighbour.frame.superior
+        apart = _rim(neighbour, -1 - level, facing) - rim
+        along = apart[:, RIM_INDEX] @ (axis / np.linalg.norm(axis))
+        judged &= side * along >= LEAST_RIM_GAP_MM
+    outwards = (BEYOND_PLATE_MM + blur_mm)[:, None] * side * surface.frame.superior
+    points = rim[:, None] + outwards[:, None]
+    seen = (scene.volume.sample_inside(points) > 0.5) & ~scene.implant_at(points)
+    judged &= seen.all(axis=(1, 2))
+    if judged.sum() < LEAST_RAYS:
+        return float("nan")
+    profiles = scene.volume.sample(points[judged])
+    contrast = _wall_hu(profiles.reshape(-1, profiles.shape[-1]))
+    lowest = contrast.reshape(profiles.shape[:2]).min(axis=1)
+    return float((lowest > LEAST_WALL_HU).mean())
+
+
+def _largest(shares: Sequence[float]) -> float:
+    """Return the largest of the shares that are known."""
+    return max((share for share in shares if np.isfinite(share)), default=0.0)
 
 
 def walled_share(scene: BodyScene, lower: BodySurface, upper: BodySurface) -> float:
