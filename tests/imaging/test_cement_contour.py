@@ -9,11 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from cases.leaking_body import cement_map, treated
 from cemscope.measurement.cement_contour import (
     CementContour,
     contour_of,
     enclosed_share,
+    measure_contours,
 )
+from cemscope.measurement.cement_fraction import ImageQuality, assign_owners
+from cemscope.measurement.cement_volume import (
+    CementCluster,
+    ScanModel,
+    ShaftDoubt,
+    VolumeSettings,
+    measure_volumes,
+)
+from cemscope.segmentation.cement.cement_level import CementLevel
+from cemscope.segmentation.tissue_levels import TissueLevels
+from cemscope.testing.phantom_shapes import Ellipsoid
 
 Floats = npt.NDArray[np.float64]
 Inside = Callable[[Floats, Floats, Floats], npt.NDArray[np.bool_]]
@@ -134,3 +147,30 @@ def test_it_interpolates_between_voxels() -> None:
         share = np.broadcast_to(ramp, (5, 5, 10)).astype(np.float32)
         enclosed = enclosed_share(share, np.ones(share.shape, bool))
         assert enclosed[2, 2].sum() == pytest.approx(5.0 + edge, abs=1.0 / 6 + 1e-6)
+
+
+def test_what_contours_get_wrong_they_get_wrong_in_all_pieces_of_a_vertebra() -> None:
+    phantom = treated((Ellipsoid((0.0, -2.0, 36.0), (9.0, 8.0, 7.0)),))
+    maps = cement_map(phantom)
+    owners = assign_owners(maps, phantom.spine)
+    level = CementLevel(2600.0, 0.0, False)
+    levels = TissueLevels(100.0, 500.0, 900.0, 1200.0, 0.0, None, 1)
+    contours = measure_contours(maps, owners, level, levels)
+    assert [contour.owner for contour in contours] == [2]
+    none = np.zeros(maps.fraction.shape, np.uint8)
+    piece = CementCluster(maps, owners, none, contours)
+
+    def half_width_ml(pieces: int) -> float:
+        """Of the contour alone, and of the fringe, for so many pieces alike."""
+        *_, volume = measure_volumes(
+            (piece,) * pieces,
+            (("L3", 30.0), ("L2", 30.0)),
+            ScanModel(level, levels, ImageQuality(0.5, 0.0, None)),
+            (ShaftDoubt(0.0, 0.0),) * 2,
+            VolumeSettings(background_uncertainty_hu=0.0, model_uncertainty=0.0),
+        )
+        assert volume is not None
+        return volume.interval.high_ml - volume.volume_ml
+
+    assert half_width_ml(1) > 0.0
+    assert half_width_ml(2) == pytest.approx(2.0 * half_width_ml(1))

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cases.augmented_spines import vertebroplasty
+from cases.augmented_spines import analysed, fixation, vertebroplasty
 from cemscope.findings import CementVolume, Interval, NotAssessed, Side
 from cemscope.geometry import VoxelGeometry
+from cemscope.measurement.augmentation import measure_augmentation
 from cemscope.measurement.dense_bone import (
     ISLAND_ML,
     bone_notices,
@@ -15,11 +16,13 @@ from cemscope.measurement.dense_bone import (
     faint_cut_levels,
 )
 from cemscope.measurement.refused_levels import MetalDoubts
+from cemscope.measurement.screw_cement import hidden_cement_ml, shaft_doubts
 from cemscope.segmentation.cement.cement_level import (
     CementLevel,
     level_of_cores,
     level_of_strands,
 )
+from cemscope.segmentation.cement.shaft_layers import ShaftLayer
 from cemscope.segmentation.implants.implant_metals import (
     BRIGHTEST_CEMENT_SHARE,
     TITANIUM_HU,
@@ -30,7 +33,11 @@ from cemscope.segmentation.implants.screw_pairs import (
     LENGTHS_DIFFER_MM,
     share_lengths,
 )
-from cemscope.segmentation.implants.screw_profile import ScrewAxis, ShaftProfile
+from cemscope.segmentation.implants.screw_profile import (
+    RAYS,
+    ScrewAxis,
+    ShaftProfile,
+)
 from cemscope.segmentation.implants.screw_thread import ThreadEstimate
 from cemscope.segmentation.implants.screw_tip import _highest_limit
 from cemscope.segmentation.implants.shaft_glare import shaft_glare_hu
@@ -43,6 +50,7 @@ from cemscope.testing.attenuation import (
     hounsfield,
     tube_spectrum,
 )
+from cemscope.testing.phantoms import Contrast, Scanner
 
 STRONG = CementLevel(3000.0, 60.0, False)
 WEAK = CementLevel(1100.0, 30.0, False)
@@ -91,6 +99,37 @@ def test_faint_cement_is_not_measured_in_a_vertebra_that_the_scan_cuts(
     value = measured("L2", 2.0)
     (found,) = doubt_bone((value,), level, frozenset(), names)
     assert isinstance(found, NotAssessed) if refused else found is value
+
+
+def test_screws_of_a_cut_vertebra_with_faint_cement_tell_no_cement_either() -> None:
+    phantom = fixation(Scanner(clip_hu=None), Contrast(cement_hu=1130.0))
+    lower, upper = phantom.spine.vertebrae
+    spine = replace(phantom.spine, vertebrae=(lower, replace(upper, complete=False)))
+    found = measure_augmentation(phantom.ct, spine)
+    assert isinstance(found.cement[1].cement, NotAssessed)
+    assert len(found.screws) == 2
+    for screw in found.screws:
+        assert isinstance(screw.cement_volume_ml, NotAssessed)
+    # What was not assessed is not "that of this part", either.
+    assert "cement_cut" not in {notice.code for notice in found.notices}
+
+
+def test_what_shafts_swallowed_raises_what_an_empty_vertebra_may_hold() -> None:
+    phantom = fixation(cemented=False)
+    models = analysed(phantom).models
+    assert len(models) == 2
+    t_mm = np.arange(5.0, 30.0, 0.5)
+    bare = np.zeros((len(t_mm), RAYS))
+    layers = tuple(ShaftLayer(model, t_mm, bare, 0.5) for model in models)
+    *_, without = shaft_doubts(models, phantom.spine, STRONG)
+    *_, mantled = shaft_doubts(models, phantom.spine, STRONG, layers)
+    # A mantle of 0.5 mm on two shafts of 3 mm, 20 to 35 mm of them in bone.
+    per_mm = 2.0 * np.pi * (2.0 * 3.0 * 0.5 + 0.25) / 1000.0
+    assert without.mantle_ml == 0.0
+    assert 18.0 * per_mm < mantled.mantle_ml < 37.0 * per_mm
+    assert hidden_cement_ml(mantled, 1.0) - hidden_cement_ml(
+        without, 1.0
+    ) == pytest.approx(mantled.mantle_ml)
 
 
 def test_what_is_dark_and_larger_than_islands_is_not_assessed() -> None:
@@ -195,6 +234,9 @@ def test_a_level_brighter_than_cement_forbids_all_volumes(
     level = CementLevel(level_hu, 0.15 * level_hu, clipped)
     found = doubts.judged("L3", measured("L3", 2.0), level, MARROW_HU)
     assert isinstance(found, NotAssessed) is refused
+    notices = doubts.bright_notices(level)
+    unsure = level_hu > doubts.brightest_hu and not refused
+    assert [n.code for n in notices] == (["metal_or_cement"] if unsure else [])
     expected = {"L3", "L4"} if refused else set()
     assert doubts.refused_levels(level, MARROW_HU) == expected
 

@@ -7,7 +7,12 @@ import pytest
 
 from cases.leaking_body import cement_map, leak_cases, leaking
 from cemscope.measurement.cement_fraction import FractionMap, assign_owners
-from cemscope.measurement.leak_doubts import DoubtSettings, sure_share, touches_metal
+from cemscope.measurement.leak_doubts import (
+    DoubtSettings,
+    streaks_notice,
+    sure_share,
+    touches_metal,
+)
 from cemscope.measurement.leak_enclosure import ends_early, is_walled
 from cemscope.measurement.leak_pieces import LeakPiece, PieceLimits, find_pieces
 from cemscope.measurement.leak_regions import VertebraRegions, find_regions
@@ -169,6 +174,13 @@ def test_a_leak_beside_metal_has_a_bright_part(
     )
     assert bool(leaks) is listed
     assert [n.code for n in notices] == ([] if listed else ["streaks_or_leak"])
+
+
+@pytest.mark.parametrize("volume_ml", [0.05, 0.36, 12.3])
+def test_the_notice_of_streaks_tells_their_volume(volume_ml: float) -> None:
+    told = streaks_notice("L2", volume_ml).message.split()[0]
+    assert float(told) == pytest.approx(volume_ml, abs=0.005)
+    assert "e" not in told
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,12 @@ def test_needle_tracks_are_told_from_screws_that_were_not_fitted(
     assert found == case.found
 
 
+def test_without_a_tube_voltage_heads_may_be_as_dark_as_at_the_highest() -> None:
+    assert lowest_head_hu(None, False) == lowest_head_hu(140.0, False)
+    assert lowest_head_hu(140.0, False) < lowest_head_hu(120.0, False)
+    assert lowest_head_hu(None, True) == 0.0
+
+
 def test_a_lone_object_may_be_a_leak_and_a_screw_may_not() -> None:
     for item, sides in ((SCREW, (Side.LEFT,)), (LONE, ())):
         seen = MetalDoubts((item,), {}, frozenset({"L2"}))

@@ -334,10 +334,11 @@ def _measure_region(
         materials,
         cement,
         tuple(leaks),
-        screw_findings(screws, clusters, spine, doubtful),
+        screw_findings(screws, clusters, spine, doubtful, faint_cut),
         screw_metal(screws, metal, region) + metal.volumes,
         scan_notices(levels, screws, level)
         + bone_notices(level, found.dark_levels)
+        + unclear.bright_notices(level)
         + doubt_notices(tuple(leaks), hidden)
         + tuple(streaks)
         + tuple(search.notices)

@@ -56,5 +56,5 @@ def cut_notices(
             "of this part.",
         )
         for vertebra, value in zip(spine.vertebrae, measured, strict=True)
-        if value is not None and not vertebra.complete
+        if isinstance(value, CementVolume) and not vertebra.complete
     )

@@ -91,17 +91,19 @@ class ShaftDoubt:
     radius_mm : float
         Standard uncertainty of the worst radius; 0 without a shaft.
     inside_ml : float
-        Cement that bores of cannulated shafts may hold, and mantles that were taken for
-        a part of a shaft.
+        Cement that bores of cannulated shafts may hold.
     wrapped_ml : float
         Standard uncertainty of cement as bright as a shaft that may have been taken for
         a part of it.
+    mantle_ml : float
+        Even mantles that were taken for a part of a shaft.
     """
 
     hidden_ml: float
     radius_mm: float
     inside_ml: float = 0.0
     wrapped_ml: float = 0.0
+    mantle_ml: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def measure_volumes(
                 + (0.5 * (sums.background_low[number] - sums.background_high[number]))
                 ** 2
                 + (0.5 * sums.fringe[number]) ** 2
-                + sums.contour[number]
+                + sums.contour[number] ** 2
                 + (settings.shell_uncertainty * sums.shell[number]) ** 2
                 + (radius_mm / SHELL_MM * sums.shell[number]) ** 2
                 + (settings.model_uncertainty * volume) ** 2
@@ -169,7 +171,9 @@ def measure_volumes(
         )
         intrabody = float(sums.intrabody[number])
         # Bores are not measured, nor what shafts have swallowed: they can only add.
-        added_ml = float(np.hypot(doubt.inside_ml, Z95 * doubt.wrapped_ml))
+        added_ml = float(
+            np.hypot(doubt.inside_ml + doubt.mantle_ml, Z95 * doubt.wrapped_ml)
+        )
         results.append(
             CementVolume(
                 level=name,
@@ -236,7 +240,8 @@ def _add(
     boxes = ndimage.find_objects(owners.owner)
     for contour in cluster.contours:
         trust[contour.owner] = contour.weight
-        sums.contour[contour.owner] += (contour.weight * contour.deviation_ml) ** 2
+        # What a contour gets wrong it gets wrong in all pieces alike.
+        sums.contour[contour.owner] += contour.weight * contour.deviation_ml
 
     def estimate(values: npt.NDArray[np.float32]) -> FloatArray:
         """Weighted mean of sum and contour, without the step for the blur."""

@@ -287,7 +287,7 @@ def streaks_notice(level: str, volume_ml: float) -> Notice:
     """Tell what was taken for streaks of metal at a level that is assessed."""
     return Notice(
         "streaks_or_leak",
-        f"{volume_ml:.1g} mL of bright matter outside the bone of {level}, beside "
+        f"{volume_ml:.2f} mL of bright matter outside the bone of {level}, beside "
         "metal, was taken for streaks: a leak there cannot be excluded. Check it on "
         "the images.",
     )

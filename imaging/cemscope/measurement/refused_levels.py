@@ -14,6 +14,7 @@ from cemscope.segmentation.implants.screw_model import ScrewModel
 from cemscope.segmentation.implants.shaft_glare import shaft_glare_hu
 from cemscope.segmentation.implants.unexplained_metal import UnexplainedMetal
 from cemscope.segmentation.scan_region import ScanRegion
+from cemscope.volume import Notice
 
 HALF_WAY, NEARLY_HALF_WAY = 0.5, 0.4
 """Streaks above half of the way from marrow to cement count as cement. Where they do at
@@ -113,6 +114,20 @@ class MetalDoubts:
             return False
         doubt_hu = level.spread_hu if level.clipped else 0.0
         return level.hu - doubt_hu > self.brightest_hu
+
+    def bright_notices(self, level: CementLevel | None) -> tuple[Notice, ...]:
+        """Tell of a clipped level that seems too bright for cement, but is not sure."""
+        if level is None or self._is_metal(level) or level.hu <= self.brightest_hu:
+            return ()
+        return (
+            Notice(
+                "metal_or_cement",
+                f"What was measured as cement seems to read {level.hu:.0f} HU "
+                "(estimated from its flanks on a clipped scale), more than cement can "
+                f"({self.brightest_hu:.0f} HU at this tube voltage): it may be metal. "
+                "Check it on the images.",
+            ),
+        )
 
     def _glaring(self, level: CementLevel | None, marrow_hu: float) -> set[str]:
         """Levels whose streaks cannot be told from cement."""

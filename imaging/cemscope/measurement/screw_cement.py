@@ -23,10 +23,12 @@ def screw_findings(
     clusters: list[CementCluster],
     spine: Spine,
     doubtful: frozenset[str] = frozenset(),
+    unlike: frozenset[str] = frozenset(),
 ) -> tuple[Screw, ...]:
     """Give each screw the cement of its level that lies nearest to it.
 
-    Cement of ``doubtful`` levels is not assessed.
+    Cement of ``doubtful`` levels (metal) and ``unlike`` ones (what may be bone) is not
+    assessed.
     """
     volumes = np.zeros(len(screws))
     beside = np.zeros(len(screws))
@@ -64,6 +66,8 @@ def screw_findings(
             cement_volume_ml=(
                 NotAssessed("what is dense at this level may be another screw")
                 if screw.level in doubtful
+                else NotAssessed("what is dense at this level may be bone")
+                if screw.level in unlike
                 else float(volumes[k])
             ),
         )
@@ -108,13 +112,14 @@ def shaft_doubts(
     doubts = []
     for vertebra in spine.vertebrae:
         variance, radius_mm, inside_ml, wrapped = 0.0, 0.0, 0.0, 0.0
+        even_ml = 0.0
         for screw in screws:
             if screw.level != vertebra.level.name:
                 continue
             held_mm = min(held_length_mm(screw, spine), LONGEST_WRAP_MM)
             mantle_mm = mantles.get((screw.level, screw.side), 0.0)
             thick_mm2 = mantle_mm * (2.0 * screw.shaft.radius_mm + mantle_mm)
-            inside_ml += np.pi * thick_mm2 * held_mm / 1000.0
+            even_ml += float(np.pi * thick_mm2 * held_mm / 1000.0)
             alike = level is not None and level.hu > ALIKE_SHARE * screw.shaft.metal_hu
             inside_ml += BORE_AREA_MM2 * BORE_FILL_MM / 1000.0
             tip_mm = screw.tip_uncertainty_mm
@@ -132,7 +137,11 @@ def shaft_doubts(
                 variance += float(area_mm2 * tip_mm / np.sqrt(3.0) / 1000.0) ** 2
         doubts.append(
             ShaftDoubt(
-                float(np.sqrt(variance)), radius_mm, inside_ml, float(np.sqrt(wrapped))
+                float(np.sqrt(variance)),
+                radius_mm,
+                inside_ml,
+                float(np.sqrt(wrapped)),
+                even_ml,
             )
         )
     return tuple(doubts)
@@ -154,9 +163,8 @@ def hidden_cement_ml(doubt: ShaftDoubt, shell_ml: float) -> float:
     shell_ml
         Volume beside them in which nothing can be seen.
     """
-    return (
-        HIDDEN_SHARE + doubt.radius_mm / SHELL_MM
-    ) * shell_ml + Z95 * doubt.hidden_ml
+    beside_ml = (HIDDEN_SHARE + doubt.radius_mm / SHELL_MM) * shell_ml
+    return beside_ml + Z95 * doubt.hidden_ml + doubt.mantle_ml
 
 
 HIDDEN_SHARE = 0.25

@@ -152,9 +152,13 @@ def lowest_shaft_hu(core_level_hu: float, clipped: bool) -> float:
 def lowest_head_hu(kvp: float | None, clipped: bool) -> float:
     """Brightness that every head and rod exceeds inside, and no cement reaches.
 
-    They are thicker than shafts. On a clipped scale brightness tells nothing: 0.
+    They are thicker than shafts. On a clipped scale brightness tells nothing: 0. Where
+    the tube voltage is not known, that at which metal is darkest.
     """
-    return 0.0 if clipped else BRIGHTEST_CEMENT_SHARE * titanium_hu(kvp)
+    return 0.0 if clipped else BRIGHTEST_CEMENT_SHARE * titanium_hu(kvp or HIGHEST_KVP)
+
+
+HIGHEST_KVP = 140.0
 
 
 LOWEST_SHAFT_HU, SHAFT_SHARE = 2000.0, 0.45
