@@ -154,7 +154,7 @@ def test_what_contours_get_wrong_they_get_wrong_in_all_pieces_of_a_vertebra() ->
     maps = cement_map(phantom)
     owners = assign_owners(maps, phantom.spine)
     level = CementLevel(2600.0, 0.0, False)
-    levels = TissueLevels(100.0, 500.0, 900.0, 1200.0, 0.0, None, 1)
+    levels = TissueLevels(100.0, 900.0, 500.0, 1200.0, 0.0, None, 1)
     contours = measure_contours(maps, owners, level, levels)
     assert [contour.owner for contour in contours] == [2]
     none = np.zeros(maps.fraction.shape, np.uint8)

@@ -34,6 +34,12 @@ from cemscope.measurement.cement_volume import (
     detection_limit_ml,
     measure_volumes,
 )
+from cemscope.measurement.cortex_doubt import (
+    cement_at_cortex_ml,
+    cortex_counts,
+    cortex_notices,
+    doubt_cortex,
+)
 from cemscope.measurement.dense_bone import bone_notices, doubt_bone, faint_cut_levels
 from cemscope.measurement.distant_cement import SpinalCement, find_distant_cement
 from cemscope.measurement.distant_rules import DistantSettings
@@ -256,6 +262,7 @@ def _measure_region(
     level = found.level
     doubtful = unclear.refused_levels(level, levels.marrow_hu)
     faint_cut = faint_cut_levels(level, spine)
+    like_cortex = cortex_counts(level, levels, settings.cement)
     unlike = found.dark_levels | faint_cut
     untold = doubtful | unlike
     hidden = LevelDoubts.of(unclear, doubtful, unlike)
@@ -306,6 +313,9 @@ def _measure_region(
             doubts,
             settings.volume,
         )
+        if like_cortex:
+            at_cortex_ml = cement_at_cortex_ml(tuple(clusters), spine)
+            summed = doubt_cortex(summed, at_cortex_ml)
         measured = doubt_bone(summed, level, found.dark_levels, faint_cut)
     # Where no level is sure to hold cement, its brightness is not known.
     sure = any(
@@ -339,6 +349,7 @@ def _measure_region(
         scan_notices(levels, screws, level)
         + bone_notices(level, found.dark_levels)
         + unclear.bright_notices(level)
+        + cortex_notices(like_cortex, level)
         + doubt_notices(tuple(leaks), hidden)
         + tuple(streaks)
         + tuple(search.notices)
